@@ -1,0 +1,5 @@
+//! What a Trilith node should be, and which steps lead there. Pure: no runtime, no I/O, no clock.
+
+pub mod names; // small valid values: NodeId, IfName, VlanId, Mtu, …
+pub mod status; // what a node says about itself
+pub mod subject; // the one trait: Desired, Observed, Step, plan()

@@ -1,0 +1,38 @@
+//! One thing that the agent keeps right: desired → observed → plan → apply.
+
+use std::fmt::{Debug, Display};
+
+use crate::status::Problem;
+
+/// A thing that the agent keeps right. The decision is [`Subject::plan`], a pure function; an adapter of
+/// the agent observes and applies.
+pub trait Subject {
+    /// What the node should be, derived from the cluster file and the node ID.
+    type Desired: Clone + PartialEq + Debug;
+    /// What the host shows at one moment.
+    type Observed: Debug;
+    /// One change, carried out by one call to the outside. `Display` is what people read in a plan.
+    type Step: Clone + PartialEq + Debug + Display;
+
+    /// The steps that lead from `observed` towards `desired`, removals first, and what stands in the way.
+    ///
+    /// A plan has no branches: if a later step needs the result of an earlier one, the plan ends there
+    /// and the next pass sees more.
+    fn plan(desired: &Self::Desired, observed: &Self::Observed) -> Plan<Self::Step>;
+}
+
+/// The steps to take now, and the reasons why they will not be enough.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan<S> {
+    /// In the order in which they are to be applied.
+    pub steps: Vec<S>,
+    /// What keeps the subject from its desired state and no step can mend, such as a missing NIC.
+    pub problems: Vec<Problem>,
+}
+
+impl<S> Plan<S> {
+    /// Nothing to do and nothing in the way: the subject has converged.
+    pub fn is_converged(&self) -> bool {
+        self.steps.is_empty() && self.problems.is_empty()
+    }
+}
