@@ -1,6 +1,7 @@
 //! What a node says about itself. Status text, metrics, journal lines and `--json` are views of these values.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,10 @@ pub struct SubjectStatus {
     pub has_converged: bool,
     /// How many steps were applied since the agent started.
     pub steps_applied: u64,
+    /// How many passes (look, plan, apply) were made since the agent started.
+    pub passes: u64,
+    /// How long the last pass took, in microseconds.
+    pub last_pass_us: u64,
 }
 
 /// Everything a node says about itself.
@@ -61,7 +66,9 @@ pub struct NodeStatus {
     pub version: String,
     /// Who the node is, once a bundle has told it.
     pub node: Option<NodeIdentity>,
-    /// Every subject by its name, in the order of the design: network, services, …
+    /// Where the node bundle came from, and what is wrong with a newer one.
+    pub bundle: BundleStatus,
+    /// Every subject by its name.
     pub subjects: BTreeMap<String, SubjectStatus>,
 }
 
@@ -74,4 +81,81 @@ pub struct NodeIdentity {
     pub id: u16,
     /// The node's name.
     pub name: String,
+}
+
+/// Where the node bundle came from. Without a `source` the node does nothing and waits for a bundle.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundleStatus {
+    /// The file that the running configuration was read from.
+    pub source: Option<String>,
+    /// What is wrong with the bundle that was found last. The last good one goes on meanwhile.
+    pub problems: Vec<Problem>,
+}
+
+impl NodeStatus {
+    /// The node has a bundle without problems, and every subject has converged.
+    pub fn is_converged(&self) -> bool {
+        self.bundle.source.is_some()
+            && self.bundle.problems.is_empty()
+            && self.subjects.values().all(|subject| subject.state == State::Converged)
+    }
+}
+
+impl SubjectStatus {
+    /// A subject that has not looked at the host yet.
+    pub fn waiting(on: &str, since: u64) -> Self {
+        Self {
+            state: State::Waiting { on: on.into() },
+            since,
+            has_converged: false,
+            steps_applied: 0,
+            passes: 0,
+            last_pass_us: 0,
+        }
+    }
+}
+
+impl State {
+    /// The state's name, as it stands in JSON and in the metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Waiting { .. } => "waiting",
+            Self::Running => "running",
+            Self::Converged => "converged",
+            Self::Degraded { .. } => "degraded",
+            Self::Retry { .. } => "retry",
+        }
+    }
+
+    /// Every name that [`State::name`] can give.
+    pub const NAMES: [&'static str; 5] = ["waiting", "running", "converged", "degraded", "retry"];
+
+    /// Whether it is the same news: the time of the next pass is none.
+    pub fn same_news(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Retry { error: a, at: _ }, Self::Retry { error: b, at: _ }) => a == b,
+            (a, b) => a == b,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::Running | Self::Converged => Ok(()),
+            Self::Waiting { on } => write!(f, " for {on}"),
+            Self::Retry { error, at: _ } => write!(f, ": {error}"),
+            Self::Degraded { problems } => {
+                let all: Vec<_> = problems.iter().map(Problem::to_string).collect();
+                write!(f, ": {}", all.join("; "))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.object, self.reason)
+    }
 }

@@ -14,11 +14,23 @@ pub trait Subject {
     /// One change, carried out by one call to the outside. `Display` is what people read in a plan.
     type Step: Clone + PartialEq + Debug + Display;
 
+    /// What a failed step means for the steps after it.
+    const ON_FAILURE: OnFailure = OnFailure::Stop;
+
     /// The steps that lead from `observed` towards `desired`, removals first, and what stands in the way.
     ///
     /// A plan has no branches: if a later step needs the result of an earlier one, the plan ends there
     /// and the next pass sees more.
     fn plan(desired: &Self::Desired, observed: &Self::Observed) -> Plan<Self::Step>;
+}
+
+/// What becomes of the rest of a plan when a step of it fails. Either way the failure is the pass's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Later steps lean on earlier ones, as when a daemon may stop only after its data is safe.
+    Stop,
+    /// The steps are safe by themselves: one refused MTU must not keep every other link down.
+    GoOn,
 }
 
 /// The steps to take now, and the reasons why they will not be enough.

@@ -1,0 +1,290 @@
+//! The one loop for every subject: observe → plan → apply → observe again.
+//!
+//! It is level-triggered: whatever wakes it (new configuration, an event of the host, a pause that ended), it
+//! looks afresh and trusts nothing that it remembers. Converged means that a fresh look gave an empty plan.
+//! Errors become status; the loop ends only with the agent.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use trilith_core::status::{Problem, State};
+use trilith_core::subject::{OnFailure, Plan, Subject};
+
+use crate::report::{SubjectReport, unix_now};
+
+mod pace;
+mod pulse;
+#[cfg(test)]
+mod tests;
+
+use pace::Pace;
+pub(crate) use pulse::{Pulse, Pulses};
+
+/// What an adapter failed with. The loop tells no errors apart: it prints the chain once and tries again.
+pub(crate) type HostError = Box<dyn Error + Send + Sync>;
+
+/// How long one call of an adapter may take. A call that hangs becomes an error and not a silent agent.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// Passes in a row that may each find something to do. Bringing up the deepest stack (NIC, bond, VLAN, bridge,
+/// address, route) takes about five; a plan that is still not empty after these is fighting someone.
+const SETTLE_PASSES: u32 = 12;
+
+/// What the loop needs of the host for one subject. An adapter implements it and decides nothing.
+///
+/// Every future may be dropped at any await (the loop bounds each call by [`CALL_LIMIT`], and the agent may
+/// stop): the next look shows what was done.
+pub(crate) trait Host<S: Subject> {
+    /// Looks at what `desired` is about.
+    async fn observe(&mut self, desired: &S::Desired) -> Result<S::Observed, HostError>;
+
+    /// Carries out one step by one call to the outside.
+    async fn apply(&mut self, step: &S::Step) -> Result<(), HostError>;
+
+    /// Resolves when the host may have changed since the last `observe` began, at once if it already has.
+    /// Cancel-safe, driven by events of the host and never by a timer. An adapter that lost its event
+    /// source resolves, and mends it in the next `observe`.
+    async fn changed(&mut self);
+}
+
+/// What a loop listens to.
+pub(crate) struct Inputs<D> {
+    /// The desired state, `None` while there is no node bundle.
+    pub(crate) desired: watch::Receiver<Option<D>>,
+    /// The subject that must have converged once before this one starts.
+    pub(crate) predecessor: Option<&'static str>,
+    /// The watchdog's question whether this loop still turns.
+    pub(crate) pulse: Pulse,
+}
+
+/// Keeps one subject right until the agent stops (until the sender of the desired state is gone).
+pub(crate) async fn run<S, H>(
+    mut host: H,
+    mut inputs: Inputs<S::Desired>,
+    mut report: SubjectReport,
+) where
+    S: Subject,
+    H: Host<S>,
+{
+    let mut pace = Pace::new(Instant::now());
+    while wait_for_turn(&mut inputs, &mut report).await.is_ok() {
+        let Some(desired) = inputs.desired.borrow_and_update().clone() else { continue };
+        let started = Instant::now();
+        let outcome = pass::<S, H>(&mut host, &desired, &mut inputs, &mut report).await;
+        report.passed(started.elapsed());
+        let next = settle(&outcome, &mut pace, &mut report);
+        if wait_for_reason(&mut host, &mut inputs, next, &mut pace).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// The agent is stopping: nobody sends desired states any more.
+struct Stopping;
+
+/// Waits until there is a desired state and the predecessor has converged once.
+async fn wait_for_turn<D>(
+    inputs: &mut Inputs<D>,
+    report: &mut SubjectReport,
+) -> Result<(), Stopping> {
+    loop {
+        inputs.pulse.answer();
+        let on = if inputs.desired.borrow_and_update().is_none() {
+            "the node bundle"
+        } else {
+            match inputs.predecessor.filter(|name| !report.has_converged(name)) {
+                None => return Ok(()),
+                Some(name) => name,
+            }
+        };
+        report.set(State::Waiting { on: on.into() });
+        // Every arm only waits for a watch channel to move on; dropping it loses nothing, since the values
+        // stay in the channels and the top of this loop reads them all.
+        tokio::select! {
+            changed = inputs.desired.changed() => changed.map_err(|_| Stopping)?,
+            () = report.others_changed(), if on != "the node bundle" => {}
+            () = inputs.pulse.asked() => {}
+        }
+    }
+}
+
+/// How one pass ended.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    /// The plan was empty.
+    Converged,
+    /// No step was left and something stands in the way.
+    Degraded(Vec<Problem>),
+    /// Steps were applied: only a fresh look tells whether they were enough. With the plan, for the case that
+    /// it never is.
+    Changed(String),
+    /// New configuration came in the middle; the rest of the plan is void.
+    Overtaken,
+    /// Looking or a step failed.
+    Failed(String),
+}
+
+/// Observes, plans and applies once.
+async fn pass<S: Subject, H: Host<S>>(
+    host: &mut H,
+    desired: &S::Desired,
+    inputs: &mut Inputs<S::Desired>,
+    report: &mut SubjectReport,
+) -> Outcome {
+    let plan = match look::<S, H>(host, desired).await {
+        Ok(plan) => plan,
+        Err(error) => return Outcome::Failed(format!("cannot observe: {}", chain(&*error))),
+    };
+    inputs.pulse.answer();
+    if plan.steps.is_empty() {
+        return if plan.problems.is_empty() {
+            Outcome::Converged
+        } else {
+            Outcome::Degraded(plan.problems)
+        };
+    }
+    report.planned(&plan);
+    apply::<S, H>(host, &plan, inputs, report).await
+}
+
+/// Looks at the host and plans: all of a pass that changes nothing.
+pub(crate) async fn look<S: Subject, H: Host<S>>(
+    host: &mut H,
+    desired: &S::Desired,
+) -> Result<Plan<S::Step>, HostError> {
+    let observed = limited(host.observe(desired)).await?;
+    Ok(S::plan(desired, &observed))
+}
+
+/// Applies the steps in order.
+async fn apply<S: Subject, H: Host<S>>(
+    host: &mut H,
+    plan: &Plan<S::Step>,
+    inputs: &mut Inputs<S::Desired>,
+    report: &mut SubjectReport,
+) -> Outcome {
+    let mut failures = Vec::new();
+    for step in &plan.steps {
+        // A closed channel is no news here: the wait after the pass sees it.
+        if inputs.desired.has_changed().unwrap_or(false) {
+            return Outcome::Overtaken;
+        }
+        match limited(host.apply(step)).await {
+            Ok(()) => report.applied(step),
+            Err(error) => failures.push(format!("{step}: {}", chain(&*error))),
+        }
+        inputs.pulse.answer();
+        if !failures.is_empty() && S::ON_FAILURE == OnFailure::Stop {
+            break;
+        }
+    }
+    if failures.is_empty() {
+        Outcome::Changed(plan.steps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    } else {
+        Outcome::Failed(failures.join("; "))
+    }
+}
+
+/// When the next pass is due if nothing else brings it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Next {
+    /// Look again now: steps were applied.
+    Now,
+    /// After this long, or at an event.
+    After(Duration),
+}
+
+/// Turns the outcome into status and the pause that follows from it.
+fn settle(outcome: &Outcome, pace: &mut Pace, report: &mut SubjectReport) -> Next {
+    match outcome {
+        Outcome::Converged => {
+            report.set(State::Converged);
+            Next::After(pace.converged())
+        }
+        Outcome::Degraded(problems) => {
+            report.set(State::Degraded { problems: problems.clone() });
+            Next::After(pace.not_converged())
+        }
+        Outcome::Overtaken => Next::Now,
+        Outcome::Changed(_) if pace.changed() < SETTLE_PASSES => Next::Now,
+        Outcome::Changed(steps) => {
+            let error =
+                format!("does not settle: after {SETTLE_PASSES} passes there was still: {steps}");
+            retry(error, pace, report)
+        }
+        Outcome::Failed(error) => retry(error.clone(), pace, report),
+    }
+}
+
+fn retry(error: String, pace: &mut Pace, report: &mut SubjectReport) -> Next {
+    let pause = pace.not_converged();
+    report.set(State::Retry { error, at: unix_now().saturating_add(pause.as_secs()) });
+    Next::After(pause)
+}
+
+/// Waits until there is a reason for another pass, and until the pace allows one.
+async fn wait_for_reason<S: Subject, H: Host<S>>(
+    host: &mut H,
+    inputs: &mut Inputs<S::Desired>,
+    next: Next,
+    pace: &mut Pace,
+) -> Result<(), Stopping> {
+    if let Next::After(pause) = next {
+        let due = Instant::now() + pause;
+        loop {
+            inputs.pulse.answer();
+            // Cancel safety: `watch::Receiver::changed` and the pulse keep their value until it is read;
+            // `Host::changed` promises to resolve again if what it saw was not observed since; `due` is fixed
+            // before the loop, so that being asked for the pulse does not postpone it.
+            tokio::select! {
+                changed = inputs.desired.changed() => {
+                    changed.map_err(|_| Stopping)?;
+                    pace.fresh_start();
+                    return Ok(());
+                }
+                () = host.changed() => break,
+                () = sleep_until(due) => break,
+                () = inputs.pulse.asked() => {}
+            }
+        }
+    }
+    wait_for_permit(inputs, pace).await
+}
+
+/// Spaces passes that follow each other without end; the first dozen of a burst are not held up.
+async fn wait_for_permit<D>(inputs: &mut Inputs<D>, pace: &mut Pace) -> Result<(), Stopping> {
+    let allowed = pace.take_permit(Instant::now());
+    loop {
+        inputs.pulse.answer();
+        // Cancel safety: as above; the permit is already taken and `allowed` is a fixed moment.
+        tokio::select! {
+            biased;
+            () = sleep_until(allowed) => return Ok(()),
+            changed = inputs.desired.changed() => return changed.map_err(|_| Stopping),
+            () = inputs.pulse.asked() => {}
+        }
+    }
+}
+
+/// Bounds one call of an adapter.
+async fn limited<T>(call: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
+    match timeout(CALL_LIMIT, call).await {
+        Ok(result) => result,
+        Err(_) => Err(format!("no answer within {} s", CALL_LIMIT.as_secs()).into()),
+    }
+}
+
+/// An error with its causes, `: ` between them: printed once, at the edge.
+pub(crate) fn chain(error: &dyn Error) -> impl fmt::Display {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
