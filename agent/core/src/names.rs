@@ -1,7 +1,22 @@
 //! Small values that cannot hold a wrong one.
 
+mod hardware; // PciPath, DriverName, DiskId, HardwareUuid, HardwareSerial
+mod hosts; // NodeName, ClusterName, DomainName, Host, Endpoint, HttpUrl
+mod routing; // Asn
+mod secrets; // SecretName, SshKey
+mod units; // Period, ByteSize, TimeOfDay
+mod words; // Label keys and values, Channel
+
+pub use hardware::{DiskId, DriverName, HardwareSerial, HardwareUuid, PciPath};
+pub use hosts::{ClusterName, DomainName, Endpoint, Host, HttpUrl, NodeName};
+pub use routing::Asn;
+pub use secrets::{SecretName, SshKey};
+pub use units::{ByteSize, Period, TimeOfDay};
+pub use words::{Channel, LabelKey, LabelValue};
+
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Why a text or a number is not such a value. The message says what is allowed.
@@ -9,9 +24,59 @@ use serde::{Deserialize, Serialize};
 #[error("{0}")]
 pub struct BadValue(pub String);
 
+/// A text with a rule: serde goes through `TryFrom<String>`, so that a wrong one cannot exist.
+macro_rules! text_value {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The value as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $crate::names::BadValue;
+
+            fn try_from(text: String) -> Result<Self, $crate::names::BadValue> {
+                let check: fn(&str) -> Result<(), &'static str> = $check;
+                match check(&text) {
+                    Ok(()) => Ok(Self(text)),
+                    Err(rule) => Err($crate::names::BadValue(rule.to_owned())),
+                }
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+use text_value;
+
+/// `Ok` if it holds, else the rule.
+fn require(holds: bool, rule: &'static str) -> Result<(), &'static str> {
+    if holds { Ok(()) } else { Err(rule) }
+}
+
 /// The name of a network interface: 1 to 15 bytes, no `/`, no blanks, not `.` or `..`
 /// (`dev_valid_name` in the kernel's net/core/dev.c; `IFNAMSIZ` in linux/if.h).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct IfName(String);
 
@@ -49,7 +114,9 @@ impl fmt::Display for IfName {
 }
 
 /// A VLAN ID: 1 to 4094; 0 and 4095 are reserved (IEEE 802.1Q, 9.6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "u16", into = "u16")]
 pub struct VlanId(u16);
 
@@ -78,7 +145,9 @@ impl fmt::Display for VlanId {
 }
 
 /// A link's MTU in bytes: 1280 to 65535. IPv6 needs 1280 on every link (RFC 8200, 5); `ETH_MAX_MTU` is 65535.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct Mtu(u32);
 
@@ -107,7 +176,9 @@ impl fmt::Display for Mtu {
 }
 
 /// An Ethernet address, written `52:54:00:12:34:56`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct MacAddr(pub [u8; 6]);
 
@@ -134,13 +205,15 @@ impl From<MacAddr> for String {
 
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        let bytes = self.0.map(|byte| format!("{byte:02x}"));
+        f.write_str(&bytes.join(":"))
     }
 }
 
 /// A node's ID: 1 and up. Addresses, names and server numbers follow from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "u16", into = "u16")]
 pub struct NodeId(u16);
 
