@@ -1,4 +1,14 @@
-//! Placeholder, replaced by the first slice.
+//! `trilith`, the operator's tool.
+
+mod cli; // the command tree: what can be asked for
+mod exit; // how a command ends
 mod firmware; // every shipped module finds its firmware, or says why not
 mod sbom; // package list and SPDX
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    exit::report(cli::run(cli::Args::parse()))
+}

@@ -1,0 +1,21 @@
+//! The command tree, on one page.
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::Exit;
+
+/// Builds, checks and rolls out Trilith clusters.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true, max_term_width = 80)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+/// Carries out one command.
+pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+    match args.command {}
+}
