@@ -1,1 +1,9 @@
-//! Harness for whole-program tests.
+//! Harness for whole-program tests: throw-away networks and virtual machines on the real kernel.
+//!
+//! A test makes its [`network::Network`] first; every program and thread that it starts afterwards lives in
+//! it. Guards end what they started when they go out of scope, and QEMU dies with its test.
+
+pub mod artifact; // what was built: programs, image, tools tree
+pub mod command; // programs of the host, and what to say when they fail
+pub mod network; // a network namespace with switches in it
+pub mod vlan; // tagged ports in user space

@@ -1,0 +1,50 @@
+# shellcheck shell=bash
+# Sourced by every command here: strict mode, the repository as working directory, progress lines,
+# and what the host lacks. Debian 12 or 13, root, a Rust toolchain.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+export DEBIAN_FRONTEND=noninteractive
+
+# say TEXT: one progress line with the time since the command began.
+say() { printf '[%4d s] %s\n' "$SECONDS" "$*"; }
+
+# step TITLE COMMAND…: runs the command, and says what it is and how long it took.
+step() {
+    local title=$1 start=$SECONDS
+    shift
+    say "$title"
+    "$@"
+    say "$title: done in $((SECONDS - start)) s"
+}
+
+# need_packages NAME…: installs the Debian packages that are missing, asking the archive only then.
+need_packages() {
+    local missing=() name
+    for name in "$@"; do
+        dpkg-query -W -f '${Status}\n' "$name" 2>/dev/null | grep -qx 'install ok installed' || missing+=("$name")
+    done
+    ((${#missing[@]})) || return 0
+    [[ $EUID -eq 0 ]] || { say "missing packages, and only root can install them: ${missing[*]}"; return 1; }
+    say "installing: ${missing[*]}"
+    # A foreign source that does not answer must not stop us: the install below fails if it matters.
+    apt-get update -qq || say "apt-get update: not every source answered"
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# need_cargo_tool NAME: installs a cargo subcommand from the registry if there is none.
+need_cargo_tool() {
+    cargo "${1#cargo-}" --version >/dev/null 2>&1 || step "installing $1" cargo install --locked --quiet "$1"
+}
+
+# run_tests ARGUMENT…: cargo nextest run, with its summary repeated in the words of `cargo test`, so that
+# whoever reads the output of CI finds the same line for every ring.
+run_tests() {
+    cargo nextest run --color never --no-fail-fast "$@" 2>&1 | awk -f ci/summary.awk
+}
+
+# Packages that every build of the workspace needs (libvirt and librados by crates, the compiler by rustc).
+build_packages=(build-essential pkg-config libvirt-dev librados-dev ca-certificates git)
+# What makes and starts machines and namespaces: the tools tree, and the programs that work outside it.
+lab_packages=(mmdebstrap bubblewrap iproute2 iputils-ping openssh-client fdisk procps)

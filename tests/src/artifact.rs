@@ -1,0 +1,66 @@
+//! What was built: programs, image, tools tree.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// The repository's top.
+pub fn repository() -> PathBuf {
+    // tests/ is the crate's folder; its parent is the repository.
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Where cargo and `trilith build` put what they make.
+pub fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
+}
+
+/// A program of this workspace, built by the same profile as the running test: `trilithd`, `trilith`.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let me = env::current_exe().context("cannot tell where this program lies")?;
+    // target/debug/deps/vm-0123 or target/debug/trilith-demo
+    let found =
+        me.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|p| p.is_file());
+    found.with_context(|| {
+        format!("no {name} beside {}: `cargo build --bins` makes it", me.display())
+    })
+}
+
+/// The Debian root with QEMU and OVMF in it, as `trilith build` makes it; `TRILITH_TOOLS` names another.
+pub fn tools() -> Result<PathBuf> {
+    let tools = env::var_os("TRILITH_TOOLS").map_or_else(|| target().join("tools"), PathBuf::from);
+    let tools = tools.canonicalize().with_context(|| {
+        format!("no tools tree at {}: `trilith build` makes it", tools.display())
+    })?;
+    if !tools.join("usr/bin/qemu-system-x86_64").exists() {
+        bail!("the tools tree at {} has no qemu-system-x86_64", tools.display());
+    }
+    Ok(tools)
+}
+
+/// The newest raw disk image that `trilith build` made; `TRILITH_IMAGE` names another.
+pub fn image() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("TRILITH_IMAGE") {
+        return PathBuf::from(&path)
+            .canonicalize()
+            .with_context(|| format!("TRILITH_IMAGE={}", path.display()));
+    }
+    let folder = target().join("image");
+    let entries = folder
+        .read_dir()
+        .with_context(|| format!("no image in {}: `trilith build` makes it", folder.display()))?;
+    entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "raw"))
+        .max_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok())
+        .with_context(|| format!("no .raw in {}: `trilith build` makes it", folder.display()))?
+        .canonicalize()
+        .context("cannot resolve the image's path")
+}
+
+/// A cluster file that stands under tests/clusters/valid.
+pub fn cluster(name: &str) -> PathBuf {
+    repository().join("tests/clusters/valid").join(name)
+}
