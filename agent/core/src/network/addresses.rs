@@ -1,0 +1,158 @@
+//! Which addresses come and go, and which must be probed first.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use ipnet::IpNet;
+
+use super::desired::{Kind, Link};
+use super::observed::{ObservedAddress, ObservedKind, ObservedLink};
+use super::step::Step;
+use super::view::View;
+use crate::names::IfName;
+use crate::status::Problem;
+use crate::subject::Plan;
+
+/// How long an IPv6 address that somebody else had stays as a sign of that before it is tried again, in
+/// seconds.
+const DAD_RETRY: u64 = 30;
+
+/// Removes the agent's own addresses that are not wanted where they are.
+pub(super) fn remove(view: &View, steps: &mut Vec<Step>) {
+    let doomed: BTreeSet<_> = view.doomed().map(|link| &link.name).collect();
+    for seen in view.observed.addresses.iter().filter(|seen| seen.is_owned()) {
+        let wanted = view
+            .logical(&seen.link)
+            .is_some_and(|(_, link)| link.addresses.contains(&seen.address));
+        let gone = doomed.contains(&seen.link) || view.is_disputed(&seen.link);
+        if !wanted && !gone {
+            steps.push(Step::RemoveAddress { link: seen.link.clone(), address: seen.address });
+        }
+    }
+}
+
+/// Adds what is missing. IPv6 goes first, so that the kernel's search for duplicates and the ARP probes run
+/// at the same time.
+pub(super) fn add(view: &View, plan: &mut Plan<Step>) {
+    let mut later = Vec::new();
+    for (logical, link) in view.bottom_up() {
+        let Some(kernel) = view.kernel_name(logical) else { continue };
+        for address in &link.addresses {
+            match address {
+                IpNet::V6(_) => add_v6(view, kernel, *address, plan),
+                IpNet::V4(v4) => later.push((logical, link, kernel, v4.addr(), *address)),
+            }
+        }
+    }
+    let mut unknown = Vec::new();
+    for (logical, link, kernel, ip, address) in later {
+        if find(view, kernel, &address, plan).is_some() {
+            continue;
+        }
+        match may_add_v4(view, logical, link, kernel, ip) {
+            Verdict::Add => plan.steps.push(Step::AddAddress { link: kernel.clone(), address }),
+            Verdict::Ask => unknown.push((kernel.clone(), ip)),
+            Verdict::Later => {}
+            Verdict::No(reason) => {
+                plan.problems.push(Problem { object: format!("{ip} on {kernel}"), reason });
+            }
+        }
+    }
+    if !unknown.is_empty() {
+        plan.steps.push(Step::Probe(unknown));
+    }
+}
+
+/// The same address on the same link, whoever added it. With another prefix length by somebody else it is in
+/// the way, and a problem.
+fn find<'a>(
+    view: &View<'a>,
+    kernel: &IfName,
+    address: &IpNet,
+    plan: &mut Plan<Step>,
+) -> Option<&'a ObservedAddress> {
+    let same_ip =
+        |seen: &&ObservedAddress| seen.link == *kernel && seen.address.addr() == address.addr();
+    let mut there = view.observed.addresses.iter().filter(same_ip);
+    let other = there.clone().find(|seen| seen.address != *address && !seen.is_owned());
+    if let Some(other) = other {
+        let reason = format!("somebody added it as {}, which is not managed", other.address);
+        plan.problems.push(Problem { object: format!("{address} on {kernel}"), reason });
+        return Some(other);
+    }
+    // A link that is made anew has lost its addresses.
+    view.logical(kernel)?;
+    there.find(|seen| seen.address == *address)
+}
+
+fn add_v6(view: &View, kernel: &IfName, address: IpNet, plan: &mut Plan<Step>) {
+    let add = Step::AddAddress { link: kernel.clone(), address };
+    let Some(seen) = find(view, kernel, &address, plan) else {
+        plan.steps.push(add);
+        return;
+    };
+    let reason = if seen.dad_failed {
+        if seen.is_owned() && seen.age >= DAD_RETRY {
+            plan.steps.extend([Step::RemoveAddress { link: kernel.clone(), address }, add]);
+        }
+        "somebody else on the link has it (duplicate address detection)"
+    } else if seen.tentative && view.find(kernel).is_some_and(|link| !link.carrier) {
+        "waits for carrier"
+    } else if seen.tentative {
+        "the kernel is still asking whether anybody else has it"
+    } else {
+        return;
+    };
+    let object = format!("{} on {kernel}", address.addr());
+    plan.problems.push(Problem { object, reason: reason.into() });
+}
+
+/// What to do about a missing IPv4 address.
+enum Verdict {
+    /// Nobody has it.
+    Add,
+    /// Ask who has it.
+    Ask,
+    /// The link is only being made or set up: the plan ends here for it.
+    Later,
+    /// It cannot be added, for this reason.
+    No(String),
+}
+
+fn may_add_v4(
+    view: &View,
+    logical: &IfName,
+    link: &Link,
+    kernel: &IfName,
+    ip: Ipv4Addr,
+) -> Verdict {
+    if is_held(view, ip) || nobody_to_ask(view, logical, link, kernel) {
+        return Verdict::Add;
+    }
+    let Some(seen) = view.seen(logical).filter(|seen| seen.up) else { return Verdict::Later };
+    if !seen.carrier {
+        return Verdict::No("waits for carrier".into());
+    }
+    match view.observed.probes.iter().find(|probe| probe.link == *kernel && probe.address == ip) {
+        None => Verdict::Ask,
+        Some(probe) => match probe.holder {
+            None => Verdict::Add,
+            Some(mac) => Verdict::No(format!("{mac} on the link has it already")),
+        },
+    }
+}
+
+/// The agent has this address now, on another link or with another prefix length: nobody else can have it,
+/// and moving it should leave no gap.
+fn is_held(view: &View, ip: Ipv4Addr) -> bool {
+    view.observed.addresses.iter().any(|seen| seen.is_owned() && seen.address.addr() == ip)
+}
+
+/// A bridge without ports never has carrier, and nobody on it can answer.
+fn nobody_to_ask(view: &View, logical: &IfName, link: &Link, kernel: &IfName) -> bool {
+    let has_port = |seen: &ObservedLink| seen.master.as_ref() == Some(kernel);
+    link.kind == Kind::Bridge
+        && view.ports(logical).next().is_none()
+        && !view.observed.links.iter().any(has_port)
+        && view.seen(logical).is_none_or(|seen| seen.kind == ObservedKind::Bridge)
+}

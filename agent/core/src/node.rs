@@ -1,0 +1,141 @@
+//! Splits the cluster file into what each subject of one node should be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::config::{
+    BalanceHash, Bond, BondMode, Config, LacpRate, Link, LinkKind, NicChoice, Node, NodeAddress,
+};
+use crate::names::{IfName, NodeId};
+use crate::network;
+
+/// Kernel parameters of the whole host. A node routes for its machines; which packets pass is the firewall's.
+///
+/// `rp_filter` and `send_redirects` are the larger of `all` and the link's own, so `all` must be 0 for the
+/// link's to count; a secondary address must survive the removal of the primary one of its subnet.
+const HOST_SYSCTLS: [(&str, &str); 9] = [
+    ("net/ipv4/ip_forward", "1"),
+    ("net/ipv6/conf/all/forwarding", "1"),
+    ("net/ipv4/conf/all/rp_filter", "0"),
+    ("net/ipv4/conf/all/send_redirects", "0"),
+    ("net/ipv4/conf/all/accept_redirects", "0"),
+    ("net/ipv4/conf/all/accept_source_route", "0"),
+    ("net/ipv4/conf/all/promote_secondaries", "1"),
+    // Links made later start with these, before anybody can write theirs.
+    ("net/ipv6/conf/default/accept_ra", "0"),
+    ("net/ipv6/conf/default/router_solicitation_delay", "0"),
+];
+
+/// Kernel parameters of each link that can carry addresses.
+const LINK_SYSCTLS: [(&str, &str); 7] = [
+    // Loose: a packet may come in where the way back does not lead, as with two networks of one peer.
+    ("ipv4/rp_filter", "2"),
+    ("ipv4/send_redirects", "0"),
+    // A link answers for its own addresses only: two NICs on one switch must not speak for each other.
+    ("ipv4/arp_ignore", "1"),
+    ("ipv4/arp_announce", "2"),
+    // Every address and route comes from the cluster file.
+    ("ipv6/accept_ra", "0"),
+    ("ipv6/accept_redirects", "0"),
+    // Duplicate address detection waits for up to this many seconds before it asks (RFC 4862, 5.4.2, so that
+    // a hall of machines after a power cut does not ask at once; these few nodes may).
+    ("ipv6/router_solicitation_delay", "0"),
+];
+
+/// What the node's network should be; `None` if the cluster has no such node.
+pub fn network(config: &Config, id: NodeId) -> Option<network::Desired> {
+    let node = config.node(id)?;
+    let links =
+        node.links.iter().map(|(name, link)| (name.clone(), desired_link(node, name, link)));
+    Some(network::Desired {
+        links: links.collect(),
+        routes: default_routes(node),
+        sysctls: texts(&HOST_SYSCTLS),
+        link_sysctls: texts(&LINK_SYSCTLS),
+    })
+}
+
+fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
+}
+
+fn desired_link(node: &Node, name: &IfName, link: &Link) -> network::Link {
+    let Link { kind, mtu, mtu_from: _ /* for people */ } = link;
+    network::Link {
+        kind: match kind {
+            LinkKind::Nic(choice) => network::Kind::Nic(selector(choice)),
+            LinkKind::Bond(bond) => network::Kind::Bond(desired_bond(bond)),
+            LinkKind::Vlan { parent, id } => {
+                network::Kind::Vlan { parent: parent.clone(), id: *id }
+            }
+            LinkKind::Bridge { ports: _ /* each port names its master */ } => network::Kind::Bridge,
+        },
+        mtu: *mtu,
+        master: node.master_of(name).cloned(),
+        addresses: addresses_on(node, name).map(|address| address.address).collect::<BTreeSet<_>>(),
+    }
+}
+
+fn selector(choice: &NicChoice) -> network::NicSelector {
+    let any = network::NicSelector::default();
+    match choice {
+        NicChoice::Name(name) => network::NicSelector { name: Some(name.clone()), ..any },
+        NicChoice::Mac(mac) => network::NicSelector { mac: Some(*mac), ..any },
+        NicChoice::Path(path) => network::NicSelector { pci: Some(path.to_string()), ..any },
+        NicChoice::Driver(driver) => {
+            network::NicSelector { driver: Some(driver.to_string()), ..any }
+        }
+    }
+}
+
+fn desired_bond(bond: &Bond) -> network::Bond {
+    let plain = network::Bond::new(network::BondMode::ActiveBackup);
+    match &bond.mode {
+        BondMode::Lacp { rate, hash } => network::Bond {
+            mode: network::BondMode::Lacp,
+            lacp_rate: match rate {
+                LacpRate::Slow => network::LacpRate::Slow,
+                LacpRate::Fast => network::LacpRate::Fast,
+            },
+            xmit_hash_policy: policy(*hash),
+            ..plain
+        },
+        BondMode::ActiveBackup { primary } => network::Bond { primary: primary.clone(), ..plain },
+        BondMode::BalanceXor { hash } => network::Bond {
+            mode: network::BondMode::BalanceXor,
+            xmit_hash_policy: policy(*hash),
+            ..plain
+        },
+    }
+}
+
+fn policy(hash: BalanceHash) -> network::XmitHashPolicy {
+    match hash {
+        BalanceHash::Layer2 => network::XmitHashPolicy::Layer2,
+        BalanceHash::Layer2And3 => network::XmitHashPolicy::Layer23,
+        BalanceHash::Layer3And4 => network::XmitHashPolicy::Layer34,
+    }
+}
+
+fn addresses_on<'a>(node: &'a Node, link: &'a IfName) -> impl Iterator<Item = &'a NodeAddress> {
+    node.networks.iter().filter(move |net| net.link == *link).flat_map(|net| &net.addresses)
+}
+
+fn default_routes(node: &Node) -> Vec<network::Route> {
+    let with_gateway = node.networks.iter().flat_map(|net| {
+        net.addresses.iter().filter_map(|address| Some((&net.link, address.gateway?)))
+    });
+    with_gateway
+        .map(|(link, gateway)| network::Route {
+            destination: if gateway.is_ipv4() {
+                IpNet::V4(Ipv4Net::default())
+            } else {
+                IpNet::V6(Ipv6Net::default())
+            },
+            gateway,
+            link: link.clone(),
+            metric: None,
+        })
+        .collect()
+}
