@@ -44,7 +44,9 @@ run_tests() {
     cargo nextest run --color never --no-fail-fast "$@" 2>&1 | awk -f ci/summary.awk
 }
 
+# shellcheck disable=SC2034  # these two are for the commands that source this file
 # Packages that every build of the workspace needs (libvirt and librados by crates, the compiler by rustc).
 build_packages=(build-essential pkg-config libvirt-dev librados-dev ca-certificates git)
+# shellcheck disable=SC2034
 # What makes and starts machines and namespaces: the tools tree, and the programs that work outside it.
 lab_packages=(mmdebstrap bubblewrap iproute2 iputils-ping openssh-client fdisk procps)

@@ -3,7 +3,11 @@
 //! A test makes its [`network::Network`] first; every program and thread that it starts afterwards lives in
 //! it. Guards end what they started when they go out of scope, and QEMU dies with its test.
 
+pub mod accel; // whether KVM truly works here
 pub mod artifact; // what was built: programs, image, tools tree
 pub mod command; // programs of the host, and what to say when they fail
+pub mod console; // a machine's serial console
+pub mod machine; // a virtual machine in QEMU
 pub mod network; // a network namespace with switches in it
+pub mod qmp; // QEMU's control socket
 pub mod vlan; // tagged ports in user space
