@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
+use crate::{cluster, config};
 
 /// Builds, checks and rolls out Trilith clusters.
 #[derive(Debug, Parser)]
@@ -13,9 +14,17 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    #[command(subcommand)]
+    Config(config::Command),
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+}
 
 /// Carries out one command.
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
-    match args.command {}
+    match args.command {
+        Command::Config(command) => config::run(command),
+        Command::Cluster(command) => cluster::run(command),
+    }
 }

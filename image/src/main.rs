@@ -1,6 +1,8 @@
 //! `trilith`, the operator's tool.
 
 mod cli; // the command tree: what can be asked for
+mod cluster; // what is made from the cluster file
+mod config; // judges and explains the cluster file
 mod exit; // how a command ends
 mod firmware; // every shipped module finds its firmware, or says why not
 mod sbom; // package list and SPDX

@@ -1,5 +1,6 @@
 //! What a Trilith node should be, and which steps lead there. Pure: no runtime, no I/O, no clock.
 
+pub mod bundle; // what one node gets
 pub mod config; // the cluster file: YAML text -> merged -> valid Config
 pub mod names; // small valid values: NodeId, IfName, VlanId, Mtu, …
 pub mod network; // links, addresses, routes and sysctls of the core networks

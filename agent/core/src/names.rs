@@ -4,14 +4,14 @@ mod hardware; // PciPath, DriverName, DiskId, HardwareUuid, HardwareSerial
 mod hosts; // NodeName, ClusterName, DomainName, Host, Endpoint, HttpUrl
 mod routing; // Asn
 mod secrets; // SecretName, SshKey
-mod units; // Period, ByteSize, TimeOfDay
+mod units; // Count, Period, ByteSize, TimeOfDay
 mod words; // Label keys and values, Channel
 
 pub use hardware::{DiskId, DriverName, HardwareSerial, HardwareUuid, PciPath};
 pub use hosts::{ClusterName, DomainName, Endpoint, Host, HttpUrl, NodeName};
 pub use routing::Asn;
 pub use secrets::{SecretName, SshKey};
-pub use units::{ByteSize, Period, TimeOfDay};
+pub use units::{ByteSize, Count, Period, TimeOfDay};
 pub use words::{Channel, LabelKey, LabelValue};
 
 use std::fmt;
@@ -150,6 +150,11 @@ impl fmt::Display for VlanId {
 )]
 #[serde(try_from = "u32", into = "u32")]
 pub struct Mtu(u32);
+
+impl Mtu {
+    /// Ethernet's own: 1500 bytes (IEEE 802.3, 3.2.7).
+    pub const ETHERNET: Self = Self(1500);
+}
 
 impl TryFrom<u32> for Mtu {
     type Error = BadValue;

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::num::NonZeroU16;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Link, NetworkName, NodeNetwork};
 use crate::names::{
-    ByteSize, DiskId, HardwareSerial, HardwareUuid, Host, IfName, LabelKey, LabelValue, MacAddr,
-    NodeId, NodeName, SecretName,
+    ByteSize, Count, DiskId, HardwareSerial, HardwareUuid, Host, IfName, LabelKey, LabelValue,
+    MacAddr, NodeId, NodeName, SecretName,
 };
 
 /// One node, everything resolved.
@@ -147,9 +146,9 @@ pub struct Osd {
     /// Which disks.
     pub disk: Disk,
     /// So many disks must fit the rule.
-    pub count: NonZeroU16,
+    pub count: Count,
     /// OSDs per disk.
-    pub per_disk: NonZeroU16,
+    pub per_disk: Count,
     /// The CRUSH device class; `None`: by the kind of the disk found.
     pub class: Option<DiskKind>,
     /// Where the RocksDB metadata goes if not on the disk itself.

@@ -8,6 +8,46 @@ use serde::{Deserialize, Serialize};
 
 use super::BadValue;
 
+/// A whole number from 1 to 65535.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(try_from = "u16", into = "u16")]
+pub struct Count(u16);
+
+impl Count {
+    /// The number 1.
+    pub const ONE: Self = Self(1);
+
+    /// The number.
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl TryFrom<u16> for Count {
+    type Error = BadValue;
+
+    fn try_from(number: u16) -> Result<Self, BadValue> {
+        if number == 0 {
+            return Err(BadValue("a whole number from 1 to 65535 is expected here".to_owned()));
+        }
+        Ok(Self(number))
+    }
+}
+
+impl From<Count> for u16 {
+    fn from(count: Count) -> Self {
+        count.0
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Splits `30s` into the number and the unit.
 fn split_unit(text: &str) -> Option<(u64, &str)> {
     let unit = text.find(|c: char| !c.is_ascii_digit())?;

@@ -1,0 +1,113 @@
+//! Disk rules and OSDs.
+
+use super::{Check, given_or, items};
+use crate::config::given::Given;
+use crate::config::merge::MergedNode;
+use crate::config::problem::error;
+use crate::config::raw::{RawDisk, RawOsd, RawOsdDb};
+use crate::config::spots::Spot;
+use crate::config::{Disk, Osd, OsdDb};
+use crate::names::Count;
+
+/// The system disk's rule: `Some(None)` if the node has none.
+pub(super) fn system_disk(check: Check<'_>, node: &MergedNode) -> Option<Option<Disk>> {
+    match &node.system_disk {
+        Given::Absent => Some(None),
+        Given::Wrong => None,
+        Given::Is(raw, spot) => rule(check, node, raw, *spot).map(Some),
+    }
+}
+
+fn rule(check: Check<'_>, node: &MergedNode, raw: &RawDisk, spot: Spot) -> Option<Disk> {
+    let RawDisk { id, path, serial, model, kind, min_size, max_size } = raw;
+    let disk = Disk {
+        id: id.get().cloned(),
+        path: path.get().cloned(),
+        serial: serial.get().cloned(),
+        model: model.get().cloned(),
+        kind: kind.get().copied(),
+        min_size: min_size.get().copied(),
+        max_size: max_size.get().copied(),
+    };
+    let written = !(id.is_absent()
+        && path.is_absent()
+        && serial.is_absent()
+        && model.is_absent()
+        && kind.is_absent()
+        && min_size.is_absent()
+        && max_size.is_absent());
+    if !written {
+        let help = "give at least one of id, path, serial, model, kind, min_size, max_size";
+        check.tell_on(
+            node,
+            error(spot, "a disk rule without a criterion fits every disk").help(help),
+        );
+        return None;
+    }
+    if let (Some(min), Some((max, at))) = (disk.min_size, max_size.at())
+        && min > *max
+    {
+        let reason = format!("no disk is at least {min} and at most {max} large");
+        check.tell_on(node, error(at, reason).help("swap min_size and max_size"));
+        return None;
+    }
+    Some(disk)
+}
+
+/// The OSDs of a node; the rules may not choose the same disk, as far as the file can tell.
+pub(super) fn osds(check: Check<'_>, node: &MergedNode, system: Option<&Disk>) -> Option<Vec<Osd>> {
+    let mut osds = Vec::new();
+    let mut taken: Vec<(Disk, &str)> =
+        system.map(|disk| (disk.clone(), "the system disk")).into_iter().collect();
+    let mut sound = matches!(node.osds, Given::Absent | Given::Is(..));
+    for (raw, spot) in items(&node.osds) {
+        let Some(osd) = osd(check, node, raw, spot) else {
+            sound = false;
+            continue;
+        };
+        if let Some((_, owner)) = taken.iter().find(|(disk, _)| same_disk(disk, &osd.disk)) {
+            let at = raw.disk.at().map_or(spot, |(_, spot)| spot);
+            let reason = format!("this rule chooses the disk of {owner}");
+            check.tell_on(node, error(at, reason).help("choose another disk"));
+            sound = false;
+        }
+        taken.push((osd.disk.clone(), "another OSD rule"));
+        osds.push(osd);
+    }
+    sound.then_some(osds)
+}
+
+/// Whether two rules surely choose the same disk: by an identity that only one disk has, or word by word.
+fn same_disk(a: &Disk, b: &Disk) -> bool {
+    let same_id = a.id.is_some() && a.id == b.id;
+    let same_path = a.path.is_some() && a.path == b.path;
+    let same_serial = a.serial.is_some() && a.serial == b.serial;
+    same_id || same_path || same_serial || a == b
+}
+
+fn osd(check: Check<'_>, node: &MergedNode, raw: &RawOsd, spot: Spot) -> Option<Osd> {
+    let help = "write `disk: {kind: nvme, min_size: 900GB}`: which disks";
+    let disk = check.need(&raw.disk, spot, "disk", help);
+    let db = db(check, node, &raw.db);
+    let disk = rule(check, node, &disk?, raw.disk.at()?.1)?;
+    Some(Osd {
+        disk,
+        count: given_or(&raw.count, Count::ONE),
+        per_disk: given_or(&raw.per_disk, Count::ONE),
+        class: raw.class.get().copied(),
+        db: db?,
+        encrypted: given_or(&raw.encrypted, false),
+    })
+}
+
+fn db(check: Check<'_>, node: &MergedNode, raw: &Given<RawOsdDb>) -> Option<Option<OsdDb>> {
+    let (raw, spot) = match raw {
+        Given::Absent => return Some(None),
+        Given::Wrong => return None,
+        Given::Is(raw, spot) => (raw, *spot),
+    };
+    let disk = check.need(&raw.disk, spot, "disk", "write `disk: {kind: nvme}`: the faster disk");
+    let size = check.need(&raw.size, spot, "size", "write `size: 60GiB`: what each OSD gets of it");
+    let disk = rule(check, node, &disk?, raw.disk.at()?.1)?;
+    Some(Some(OsdDb { disk, size: size? }))
+}

@@ -1,0 +1,70 @@
+//! What fits through what: an MTU is never above that of what carries it.
+
+use std::collections::BTreeMap;
+
+use super::links::{Shape, Shapes};
+use crate::config::problem::error;
+use crate::config::{Link, LinkKind, MtuFrom};
+use crate::names::{IfName, Mtu};
+
+/// Every link with its MTU; `None` if one does not fit, which is told. The links have no cycles.
+pub(super) fn resolve(shapes: &Shapes<'_>) -> Option<BTreeMap<IfName, Link>> {
+    let mtus = Mtus { shapes, masters: shapes.masters() };
+    let mut sound = true;
+    let mut links = BTreeMap::new();
+    for (name, shape) in &shapes.shapes {
+        let (mtu, mtu_from) = mtus.of(name);
+        for (lower, _) in &shape.lower {
+            sound &= mtus.fits(name, shape, lower);
+        }
+        links.insert((*name).clone(), Link { kind: shape.kind.clone(), mtu, mtu_from });
+    }
+    sound.then_some(links)
+}
+
+struct Mtus<'a> {
+    shapes: &'a Shapes<'a>,
+    masters: BTreeMap<&'a IfName, &'a IfName>,
+}
+
+impl Mtus<'_> {
+    /// The MTU of a link: given, else that of its bond or bridge, else that of its parent, else 1500.
+    fn of(&self, name: &IfName) -> (Mtu, MtuFrom) {
+        let shape = self.shapes.shapes.get(name);
+        if let Some((mtu, _)) = shape.and_then(|shape| shape.mtu) {
+            return (mtu, MtuFrom::Given);
+        }
+        if let Some(master) = self.masters.get(name) {
+            return (self.of(master).0, MtuFrom::Over((*master).clone()));
+        }
+        match shape.map(|shape| &shape.kind) {
+            Some(LinkKind::Vlan { parent, .. }) => {
+                (self.of(parent).0, MtuFrom::Under(parent.clone()))
+            }
+            _ => (Mtu::ETHERNET, MtuFrom::Default),
+        }
+    }
+
+    /// Whether `name` fits on `lower`.
+    fn fits(&self, name: &IfName, shape: &Shape, lower: &IfName) -> bool {
+        let (mtu, lower_mtu) = (self.of(name).0, self.of(lower).0);
+        let bond = matches!(shape.kind, LinkKind::Bond(_));
+        // The kernel gives every port of a bond the bond's MTU.
+        if mtu < lower_mtu && bond || mtu > lower_mtu {
+            let at = shape.mtu.or_else(|| self.shapes.shapes.get(lower)?.mtu);
+            let spot = at.map_or(shape.spot, |(_, spot)| spot);
+            let what = if mtu > lower_mtu { "above" } else { "not" };
+            let role = if matches!(shape.kind, LinkKind::Vlan { .. }) { "parent" } else { "port" };
+            let reason =
+                format!("MTU {mtu} of `{name}` is {what} {lower_mtu} of its {role} `{lower}`");
+            let help = if bond {
+                format!("give the MTU to `{name}` alone: its ports follow")
+            } else {
+                format!("write at most {lower_mtu} here, or give `{lower}` an `mtu` of {mtu}")
+            };
+            self.shapes.tell(error(spot, reason).value(mtu.to_string()).help(help));
+            return false;
+        }
+        true
+    }
+}

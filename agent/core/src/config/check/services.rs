@@ -1,0 +1,260 @@
+//! Ceph, Postgres, ZooKeeper, updates, logs, metrics: defaults, and what cannot work.
+
+use std::collections::BTreeSet;
+
+use super::{Check, given_or, items};
+use crate::config::given::Given;
+use crate::config::merge::MergedNode;
+use crate::config::problem::{error, warning};
+use crate::config::raw::{RawFile, RawLogRemote, RawPool, RawWindow, RawZooKeeper};
+use crate::config::spots::Spot;
+use crate::config::{
+    Ceph, FailureDomain, LogProtocol, LogRemote, Logging, Metrics, NetworkName, Patroni, Pool,
+    Postgres, Update, Weekday, Window, ZooKeeper,
+};
+use crate::names::{ByteSize, Channel, Count, LabelKey, Period};
+
+/// Ceph.
+pub(super) fn ceph(check: Check<'_>, file: &RawFile, nodes: &[MergedNode]) -> Option<Ceph> {
+    if matches!(file.ceph, Given::Wrong) {
+        return None;
+    }
+    let raw = file.ceph.get().cloned().unwrap_or_default();
+    let failure_domain = failure_domain(raw.failure_domain.get());
+    let spot = raw.failure_domain.at().map(|(_, spot)| spot);
+    check_domain_labels(check, &failure_domain, spot, nodes);
+    let pool = pool(check, raw.pool.get().cloned().unwrap_or_default());
+    let spot =
+        raw.pool.at().or(None).map(|(_, spot)| spot).or(file.ceph.at().map(|(_, spot)| spot));
+    warn_of_few_domains(check, &failure_domain, pool, nodes, spot.unwrap_or(Spot::ROOT));
+    Some(Ceph {
+        public_network: given_or(&raw.public_network, NetworkName::Storage),
+        cluster_network: given_or(&raw.cluster_network, NetworkName::Storage),
+        failure_domain,
+        pool,
+        osd_memory: given_or(&raw.osd_memory, ByteSize::mib(4096)),
+    })
+}
+
+fn failure_domain(word: Option<&LabelKey>) -> FailureDomain {
+    match word.map(LabelKey::as_str) {
+        Some("osd") => FailureDomain::Osd,
+        None | Some("host") => FailureDomain::Host,
+        Some(_) => word.cloned().map_or(FailureDomain::Host, FailureDomain::Label),
+    }
+}
+
+fn carries_osds(node: &MergedNode) -> bool {
+    node.osds.get().is_some_and(|osds| !osds.is_empty())
+}
+
+/// A node with OSDs and without the label would be in no failure domain.
+fn check_domain_labels(
+    check: Check<'_>,
+    domain: &FailureDomain,
+    spot: Option<Spot>,
+    nodes: &[MergedNode],
+) {
+    let (FailureDomain::Label(key), Some(spot)) = (domain, spot) else { return };
+    for node in nodes.iter().filter(|node| carries_osds(node) && !node.labels.contains_key(key)) {
+        let reason = format!("the failure domain is the label `{key}`, which nodes with OSDs lack");
+        let help = format!("write `labels: {{{key}: …}}` for each node, or `failure_domain: host`");
+        check.tell_on(node, error(spot, reason).help(help));
+    }
+}
+
+fn pool(check: Check<'_>, raw: RawPool) -> Pool {
+    let RawPool { size: raw_size, min_size: raw_min } = raw;
+    let size = given_or(&raw_size, 3);
+    let min_size = given_or(&raw_min, size.min(2));
+    if let Some((0, spot)) = raw_size.at() {
+        check.tell(error(spot, "a pool has at least one copy").help("write 3"));
+    } else if let Some((1, spot)) = raw_size.at() {
+        let reason = "with a single copy, one lost disk loses data";
+        check.tell(warning(spot, reason).help("write 3, unless this is a lab"));
+    }
+    if let Some((min, spot)) = raw_min.at() {
+        if *min == 0 || *min > size {
+            let reason = format!("min_size is 1 to size, which is {size}");
+            check.tell(error(spot, reason).help(format!("write {}", size.clamp(1, 2))));
+        } else if *min == 1 && size > 1 {
+            let reason = "with min_size 1, writes go on with one copy left, and the next lost disk loses them";
+            check.tell(warning(spot, reason).help("write 2"));
+        }
+    }
+    Pool { size, min_size }
+}
+
+fn warn_of_few_domains(
+    check: Check<'_>,
+    domain: &FailureDomain,
+    pool: Pool,
+    nodes: &[MergedNode],
+    spot: Spot,
+) {
+    let carriers: Vec<&MergedNode> = nodes.iter().filter(|node| carries_osds(node)).collect();
+    let count = match domain {
+        FailureDomain::Osd => return,
+        FailureDomain::Host => carriers.len(),
+        FailureDomain::Label(key) => {
+            let values = carriers.iter().filter_map(|node| node.labels.get(key)?.get());
+            values.collect::<BTreeSet<_>>().len()
+        }
+    };
+    if count > 0 && count < usize::from(pool.size) {
+        let reason = format!(
+            "a pool keeps {} copies apart by {domain}, and there are OSDs in only {count}: pools stay degraded",
+            pool.size
+        );
+        let help = format!("write `ceph: {{pool: {{size: {count}}}}}`, or give more nodes OSDs");
+        check.tell(warning(spot, reason).help(help));
+    }
+}
+
+/// Postgres and Patroni. A default in place of a wrong value does no harm: the file is refused anyway.
+pub(super) fn postgres(check: Check<'_>, file: &RawFile) -> Postgres {
+    let raw = file.postgres.get().cloned().unwrap_or_default();
+    Postgres {
+        port: count_or(&raw.port, 5432),
+        max_connections: count_or(&raw.max_connections, 100),
+        shared_buffers: given_or(&raw.shared_buffers, ByteSize::mib(128)),
+        patroni: patroni(check, &raw.patroni),
+    }
+}
+
+fn count_or(given: &Given<Count>, default: u16) -> u16 {
+    given.get().map_or(default, |count| count.get())
+}
+
+/// Patroni's own lower bounds (its documentation, "Dynamic configuration settings").
+fn patroni(check: Check<'_>, given: &Given<crate::config::raw::RawPatroni>) -> Patroni {
+    let raw = given.get().cloned().unwrap_or_default();
+    let bounds = [
+        ("ttl", &raw.ttl, Period::seconds(20)),
+        ("loop_wait", &raw.loop_wait, Period::seconds(1)),
+        ("retry_timeout", &raw.retry_timeout, Period::seconds(3)),
+    ];
+    for (key, period, least) in bounds {
+        if let Some((period, spot)) = period.at()
+            && *period < least
+        {
+            let reason = format!("Patroni takes a {key} of at least {least}");
+            check.tell(error(spot, reason).help(format!("write {least} or more")));
+        }
+    }
+    let patroni = Patroni {
+        ttl: given_or(&raw.ttl, Period::seconds(30)),
+        loop_wait: given_or(&raw.loop_wait, Period::seconds(10)),
+        retry_timeout: given_or(&raw.retry_timeout, Period::seconds(10)),
+        max_lag: given_or(&raw.max_lag, ByteSize::mib(1)),
+        synchronous: given_or(&raw.synchronous, true),
+    };
+    let needed = patroni.loop_wait.as_duration() + 2 * patroni.retry_timeout.as_duration();
+    if let Some((_, spot)) = given.at()
+        && patroni.ttl.as_duration() < needed
+    {
+        let reason = format!(
+            "ttl {} is less than loop_wait {} + 2 * retry_timeout {}: a slow answer would cost the leader its place",
+            patroni.ttl, patroni.loop_wait, patroni.retry_timeout
+        );
+        check.tell(error(spot, reason).help(format!("write `ttl: {}s` or more", needed.as_secs())));
+    }
+    patroni
+}
+
+/// ZooKeeper. Its sessions live 2 to 20 ticks, so that the tick bounds how fast a dead node is noticed.
+pub(super) fn zookeeper(check: Check<'_>, file: &RawFile) -> Option<ZooKeeper> {
+    if matches!(file.zookeeper, Given::Wrong) {
+        return None;
+    }
+    let raw = file.zookeeper.get().cloned().unwrap_or_default();
+    let RawZooKeeper { tick, init_limit, sync_limit, max_connections, heap } = raw;
+    if let Some((period, spot)) = tick.at()
+        && !(Period::millis(200)..=Period::seconds(10)).contains(period)
+    {
+        let reason =
+            "the tick is 200ms to 10s: shorter loses sessions to a pause, longer hides dead nodes";
+        check.tell(error(spot, reason).help("2s is usual"));
+    }
+    if let Some((size, spot)) = heap.at()
+        && *size < ByteSize::mib(64)
+    {
+        check.tell(error(spot, "ZooKeeper needs a heap of at least 64MiB").help("256MiB is usual"));
+    }
+    Some(ZooKeeper {
+        tick: given_or(&tick, Period::seconds(2)),
+        init_limit: count_or(&init_limit, 10),
+        sync_limit: count_or(&sync_limit, 5),
+        max_connections: count_or(&max_connections, 60),
+        heap: given_or(&heap, ByteSize::mib(256)),
+    })
+}
+
+/// Updates: `Some(None)` if there is no such section.
+pub(super) fn update(check: Check<'_>, file: &RawFile) -> Option<Option<Update>> {
+    let (raw, spot) = match &file.update {
+        Given::Absent => return Some(None),
+        Given::Wrong => return None,
+        Given::Is(raw, spot) => (raw, *spot),
+    };
+    let help = "write `source: https://os.example.net/trilith`";
+    let source = check.need(&raw.source, spot, "source", help);
+    let channel = match raw.channel.get() {
+        Some(channel) => Some(channel.clone()),
+        None => Channel::try_from("stable".to_owned()).ok(),
+    };
+    let window = match raw.window.at() {
+        None => Some(None),
+        Some((window, spot)) => self::window(check, window, spot).map(Some),
+    };
+    Some(Some(Update { source: source?, channel: channel?, window: window? }))
+}
+
+fn window(check: Check<'_>, raw: &RawWindow, spot: Spot) -> Option<Window> {
+    let from = check.need(&raw.from, spot, "from", "write `from: \"02:00\"`, UTC");
+    let to = check.need(&raw.to, spot, "to", "write `to: \"05:00\"`, UTC");
+    let days: BTreeSet<Weekday> = items(&raw.days).map(|(day, _)| *day).collect();
+    if let Some((list, spot)) = raw.days.at()
+        && list.is_empty()
+    {
+        check.tell(
+            error(spot, "a window on no day never opens")
+                .help("write `days: [sat, sun]`, or remove it"),
+        );
+    }
+    if let (Some((from, _)), Some((to, at))) = (raw.from.at(), raw.to.at())
+        && from == to
+    {
+        let reason = "the window ends when it begins";
+        check.tell(
+            error(at, reason)
+                .help("write a later time, or remove the window: then any time is right"),
+        );
+    }
+    let days = if raw.days.is_absent() { Weekday::ALL.into() } else { days };
+    Some(Window { days, from: from?, to: to? })
+}
+
+/// Logging.
+pub(super) fn logging(check: Check<'_>, file: &RawFile) -> Option<Logging> {
+    if matches!(file.logging, Given::Wrong) {
+        return None;
+    }
+    let raw = file.logging.get().cloned().unwrap_or_default();
+    let keep = given_or(&raw.keep, ByteSize::mib(1024));
+    let remote = match raw.remote.at() {
+        None => None,
+        Some((RawLogRemote { address, protocol }, spot)) => {
+            let help = "write `address: logs.example.net:6514`";
+            let address = check.need(address, spot, "address", help)?;
+            Some(LogRemote { address, protocol: given_or(protocol, LogProtocol::SyslogTls) })
+        }
+    };
+    Some(Logging { remote, keep })
+}
+
+/// Metrics.
+pub(super) fn metrics(file: &RawFile) -> Metrics {
+    let raw = file.metrics.get().cloned().unwrap_or_default();
+    Metrics { network: raw.network.get().copied(), port: count_or(&raw.port, 9555) }
+}
