@@ -41,6 +41,8 @@ need_cargo_tool() {
 # run_tests ARGUMENT…: cargo nextest run, with its summary repeated in the words of `cargo test`, so that
 # whoever reads the output of CI finds the same line for every ring.
 run_tests() {
+    # An error of a test tells its story by itself; a backtrace would bury it.
+    export RUST_LIB_BACKTRACE=0
     cargo nextest run --color never --no-fail-fast "$@" 2>&1 | awk -f ci/summary.awk
 }
 

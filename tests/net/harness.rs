@@ -22,8 +22,8 @@ fn tagged_ports_carry_jumbo_frames_of_their_vlan_alone() -> Result<()> {
     sh("ip link set elbac master far up")?;
 
     near.tagged_peer(20, &["10.0.20.1/24", "fd00:20::1/64"])?;
-    far.tagged_peer(20, &[])?;
-    far.tagged_peer(21, &[])?;
+    far.tagged_peer(20, &[""; 0])?;
+    far.tagged_peer(21, &[""; 0])?;
     let neighbour = Neighbour::new()?;
     for (port, addresses) in [
         ("far.20", ["10.0.20.2/24", "fd00:20::2/64"]),

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 /// The repository's top.
-pub fn repository() -> PathBuf {
-    // tests/ is the crate's folder; its parent is the repository.
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+pub fn repository() -> &'static Path {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests)
 }
 
 /// Where cargo and `trilith build` put what they make.
@@ -29,7 +29,8 @@ pub fn program(name: &str) -> Result<PathBuf> {
 
 /// The Debian root with QEMU and OVMF in it, as `trilith build` makes it; `TRILITH_TOOLS` names another.
 pub fn tools() -> Result<PathBuf> {
-    let tools = env::var_os("TRILITH_TOOLS").map_or_else(|| target().join("tools"), PathBuf::from);
+    let tools =
+        env::var_os("TRILITH_TOOLS").map_or_else(|| target().join("tools/root"), PathBuf::from);
     let tools = tools.canonicalize().with_context(|| {
         format!("no tools tree at {}: `trilith build` makes it", tools.display())
     })?;

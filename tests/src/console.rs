@@ -40,12 +40,12 @@ impl Console {
 
     fn copy(&self, mut from: impl Read, mut log: File) {
         let mut buffer = [0; 4096];
+        // It keeps its state: an escape sequence may come in two pieces.
+        let mut plain = strip_ansi_escapes::Writer::new(self.clone());
         while let Ok(size @ 1..) = from.read(&mut buffer) {
-            // A full disk must not hide what the machine says.
+            // A full disk must not hide what the machine says; writing to ourselves cannot fail.
             let _written = log.write_all(&buffer[..size]);
-            let plain = strip_ansi_escapes::strip(&buffer[..size]);
-            self.lock().said.push_str(&String::from_utf8_lossy(&plain));
-            self.shared.1.notify_all();
+            let _written = plain.write_all(&buffer[..size]).and_then(|()| plain.flush());
         }
         self.lock().ended = true;
         self.shared.1.notify_all();
@@ -125,6 +125,15 @@ impl Console {
         waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
     }
 
+    /// What has been said since the mark, as soon as there is something; nothing once the machine has ended.
+    pub fn news(&self, mark: usize) -> Option<String> {
+        let mut text = self.lock();
+        while text.said.len() <= mark && !text.ended {
+            text = self.pause(text, Duration::MAX);
+        }
+        text.said.get(mark..).filter(|news| !news.is_empty()).map(str::to_owned)
+    }
+
     /// Waits until the machine's end.
     pub fn wait_end(&self, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
@@ -139,6 +148,19 @@ impl Console {
             }
             text = self.pause(text, left);
         }
+        Ok(())
+    }
+}
+
+/// Takes text without escape sequences.
+impl Write for Console {
+    fn write(&mut self, plain: &[u8]) -> std::io::Result<usize> {
+        self.lock().said.push_str(&String::from_utf8_lossy(plain));
+        self.shared.1.notify_all();
+        Ok(plain.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
 }
@@ -170,9 +192,10 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_is_found_without_its_colours() {
+    fn a_pattern_is_found_without_its_colours_also_when_it_comes_in_pieces() {
         let (console, mut machine) = console();
-        machine.write_all(b"\x1b[0;32m  OK  \x1b[0m trilithd: network converged\nnext").unwrap();
+        machine.write_all(b"\x1b[0;3").unwrap();
+        machine.write_all(b"2m  OK  \x1b[0m trilithd: network converged\nnext").unwrap();
         assert_eq!(console.wait("network", SOON).unwrap(), "network converged");
     }
 

@@ -22,6 +22,9 @@ pub(crate) const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 /// Its variables, as they leave the factory.
 const VARIABLES: &str = "usr/share/OVMF/OVMF_VARS_4M.fd";
 
+/// The hardware UUID of every machine here. Its serial number is its name.
+pub const UUID: &str = "7f9c2ba4-e88f-4b1d-9c3a-5d0e6f7a8b9c";
+
 /// How long a machine may take for anything that includes a boot. Without KVM it takes minutes.
 pub const BOOT: Duration = Duration::from_mins(15);
 /// How long a running machine may take to react.
@@ -39,7 +42,7 @@ pub struct Nic {
 /// What a machine is made of.
 #[derive(Debug, Clone)]
 pub struct Spec {
-    /// Names the machine and its log.
+    /// Names the machine and its log; also its hardware serial number.
     pub name: String,
     /// The raw disk image. It is not changed: the machine writes into a layer over it.
     pub image: PathBuf,
@@ -232,6 +235,7 @@ fn arguments(spec: &Spec, folder: &Path) -> Result<Vec<String>> {
     add(&format!("-drive if=pflash,format=raw,file={}", at("vars.fd")));
     // The disk is thrown away afterwards: no need to make it durable.
     add(&format!("-drive if=none,id=disk,format=qcow2,cache=unsafe,file={}", at("disk.qcow2")));
+    add(&format!("-smbios type=1,serial={} -uuid {UUID}", spec.name));
     add("-device virtio-blk-pci,drive=disk,bootindex=0");
     add(&format!("-qmp unix:{},server=on,wait=off", at("qmp")));
     if spec.bundle.is_some() {

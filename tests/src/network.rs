@@ -63,21 +63,27 @@ impl Switch {
         sh(&format!("ip link set {name} mtu {WIRE_MTU} master {} up", self.name)).map(drop)
     }
 
+    /// Makes the cable one of a group: the switch does not send what comes from one of them to another, as a
+    /// real one does once its ports are bonded.
+    pub fn group(&self, tap: &str) -> Result<()> {
+        sh(&format!("bridge link set dev {tap} isolated on")).map(drop)
+    }
+
     /// Makes the namespace itself a peer without a tag, by these addresses with their prefix lengths.
-    pub fn peer(&self, addresses: &[&str]) -> Result<()> {
-        addresses.iter().try_for_each(|address| add_address(&self.name, address))
+    pub fn peer(&self, addresses: &[impl AsRef<str>]) -> Result<()> {
+        addresses.iter().try_for_each(|address| add_address(&self.name, address.as_ref()))
     }
 
     /// Makes the namespace itself a peer on a VLAN, by these addresses with their prefix lengths.
     ///
     /// The host's kernel need not know VLANs: the tags are put on and taken off by a thread here.
-    pub fn tagged_peer(&self, vlan: u16, addresses: &[&str]) -> Result<()> {
+    pub fn tagged_peer(&self, vlan: u16, addresses: &[impl AsRef<str>]) -> Result<()> {
         let port = format!("{}.{vlan}", self.name);
         let trunk = format!("{}t{vlan}", self.name);
         let tagged = TaggedPort::open(&trunk, &port, vlan)?;
         sh(&format!("ip link set {trunk} mtu {WIRE_MTU} master {} up", self.name))?;
         sh(&format!("ip link set {port} mtu {PEER_MTU} up"))?;
-        addresses.iter().try_for_each(|address| add_address(&port, address))?;
+        addresses.iter().try_for_each(|address| add_address(&port, address.as_ref()))?;
         tagged.forward();
         Ok(())
     }

@@ -1,1 +1,8 @@
 //! The image in virtual machines. Needs root, the tools tree and an image; `ci/vm` makes and runs all of it.
+//!
+//! A boot is what costs time, so a test here is one boot and everything that is to be seen in it.
+
+mod bonds; // bonds and VLANs, NICs pulled and put back
+mod homelab; // one node of the example cluster: converged, closed, restarted, reloaded, corrupted
+mod samples; // the other sample files
+mod unknown; // a machine that no bundle has told who it is

@@ -1,0 +1,88 @@
+//! Boots one node of a cluster file in QEMU and keeps it running until SIGINT or SIGTERM. `ci/demo` calls it.
+
+#![expect(clippy::print_stdout, reason = "its output is for people")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use anyhow::Result;
+use clap::Parser;
+use nix::sys::signal::{SigSet, Signal};
+use trilith_tests::artifact;
+use trilith_tests::cluster::Cluster;
+use trilith_tests::console::Console;
+use trilith_tests::network::Network;
+use trilith_tests::node::Node;
+
+/// Boot one node of a cluster file in QEMU, show its status and the way in, and keep it running.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The cluster file.
+    cluster: PathBuf,
+    /// Which of its nodes.
+    #[arg(long, default_value_t = 1)]
+    node: u16,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    // Blocked before any thread starts, so that all of them leave these signals to the wait at the end.
+    let mut ends = SigSet::empty();
+    ends.add(Signal::SIGINT);
+    ends.add(Signal::SIGTERM);
+    ends.thread_block()?;
+
+    let network = Network::isolate()?;
+    let cluster = Cluster::sample(&arguments.cluster)?;
+    let mut node = Node::boot(&network, &cluster, arguments.node)?;
+    let booted = Arc::new(AtomicBool::new(false));
+    show(node.console().clone(), Arc::clone(&booted));
+    node.wait_booted()?;
+    booted.store(true, Ordering::Relaxed);
+
+    println!("{}", node.ssh("trilithd status")?);
+    node.ping_all()?;
+    println!("its core addresses answer to packets of full size");
+    let way_in = way_in(&mut node)?;
+    println!(
+        "demo: ready. A shell on the node: {}; Ctrl-C or `ci/demo stop` ends it",
+        way_in.display()
+    );
+    ends.wait()?;
+    println!("demo: switching the node off");
+    Ok(())
+}
+
+/// Shows what the console says until the node has booted.
+fn show(console: Console, booted: Arc<AtomicBool>) {
+    thread::spawn(move || {
+        let mut mark = 0;
+        while let Some(news) = console.news(mark) {
+            if booted.load(Ordering::Relaxed) {
+                return;
+            }
+            mark += news.len();
+            print!("{news}");
+        }
+    });
+}
+
+/// A script that runs `ssh` in the node's network.
+fn way_in(node: &mut Node) -> Result<PathBuf> {
+    let ssh = node.ssh_command()?;
+    let words: Vec<_> =
+        ssh.get_args().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let script = format!(
+        "#!/bin/sh\nexec nsenter --target {} --net {} \"$@\"\n",
+        node.machine().pid(),
+        words.join(" ")
+    );
+    let path = artifact::target().join("vm/demo-ssh");
+    fs::write(&path, script)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}

@@ -1,0 +1,181 @@
+//! A cluster file under test, and the cables that its nodes need.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow};
+use serde_yaml::{Mapping, Value};
+use tempfile::TempDir;
+use trilith_core::config::{Config, LinkKind, NicChoice, Node, NodeNetwork};
+use trilith_core::names::{IfName, NodeId};
+
+use crate::artifact;
+use crate::command::{run, sh};
+use crate::machine::Nic;
+use crate::network::{Network, Switch};
+
+/// A cluster file with a throw-away SSH key in it.
+#[derive(Debug)]
+pub struct Cluster {
+    config: Config,
+    folder: TempDir,
+}
+
+impl Cluster {
+    /// Takes a cluster file from the repository and gives it a new SSH key.
+    pub fn sample(path: &Path) -> Result<Self> {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let folder = TempDir::new().context("cannot make a folder")?;
+        let key = folder.path().join("key");
+        sh(&format!("ssh-keygen -q -t ed25519 -N= -C test -f {}", key.display()))?;
+        let public = fs::read_to_string(key.with_extension("pub"))?;
+        let text = with_ssh_key(&text, public.trim())?;
+        fs::write(folder.path().join("cluster.yaml"), &text)?;
+        let config = trilith_core::config::load(&text)
+            .map_err(|problems| anyhow!("{}: {problems:#?}", path.display()))?;
+        Ok(Self { config, folder })
+    }
+
+    /// The cluster file's text, with the key.
+    pub fn text(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.folder.path().join("cluster.yaml"))?)
+    }
+
+    /// The private key.
+    pub fn key(&self) -> PathBuf {
+        self.folder.path().join("key")
+    }
+
+    /// One node as the cluster file describes it.
+    pub fn node(&self, id: u16) -> Result<&Node> {
+        self.config.node(NodeId::try_from(id)?).with_context(|| format!("no node {id}"))
+    }
+
+    /// What `trilith cluster bundle` makes for a node.
+    pub fn bundle(&self, id: u16) -> Result<String> {
+        let output = self.folder.path().join(format!("bundle-{id}.yaml"));
+        run(Command::new(artifact::program("trilith")?)
+            .args(["cluster", "bundle"])
+            .arg(self.folder.path().join("cluster.yaml"))
+            .args(["--node", &id.to_string(), "--output"])
+            .arg(&output))?;
+        Ok(fs::read_to_string(output)?)
+    }
+}
+
+fn with_ssh_key(text: &str, key: &str) -> Result<String> {
+    let mut cluster: Value = serde_yaml::from_str(text)?;
+    if cluster["ssh"].is_null() {
+        cluster["ssh"] = Value::Mapping(Mapping::new());
+    }
+    cluster["ssh"]["keys"] = Value::Sequence(vec![Value::from(key)]);
+    Ok(serde_yaml::to_string(&cluster)?)
+}
+
+/// Lays the cables of one node: NICs that belong together (ports of one bond or bridge) go into one switch,
+/// and this thread's network becomes a peer on every core network, tagged where the node's link is.
+///
+/// The peer holds the gateway's address where there is one.
+pub fn cable(network: &Network, node: &Node) -> Result<Vec<Nic>> {
+    let mut cables = Cables { network, node, nics: Vec::new(), switches: Vec::new() };
+    for attached in &node.networks {
+        let (ports, vlan) = wires(node, &attached.link)?;
+        let switch = cables.switch(ports)?;
+        let addresses: Vec<_> =
+            attached.addresses.iter().map(|own| peer_address(own.address, own.gateway)).collect();
+        match vlan {
+            Some(vlan) => switch.tagged_peer(vlan, &addresses)?,
+            None => switch.peer(&addresses)?,
+        }
+    }
+    Ok(cables.nics)
+}
+
+struct Cables<'a> {
+    network: &'a Network,
+    node: &'a Node,
+    nics: Vec<Nic>,
+    /// Each with the NICs that are plugged into it.
+    switches: Vec<(Vec<IfName>, Switch)>,
+}
+
+impl Cables<'_> {
+    /// The switch that these NICs are plugged into, now if not before.
+    fn switch(&mut self, nics: Vec<IfName>) -> Result<&Switch> {
+        let known =
+            self.switches.iter().position(|(with, _)| with.iter().any(|nic| nics.contains(nic)));
+        let number = match known {
+            Some(number) => number,
+            None => self.plug(nics)?,
+        };
+        Ok(&self.switches[number].1)
+    }
+
+    /// Plugs NICs into a new switch.
+    fn plug(&mut self, nics: Vec<IfName>) -> Result<usize> {
+        let switch = self.network.switch(&format!("sw{}", self.switches.len()))?;
+        for nic in &nics {
+            let slot = self.nics.len();
+            let tap = format!("tap{slot}");
+            switch.tap(&tap)?;
+            if nics.len() > 1 {
+                switch.group(&tap)?;
+            }
+            self.nics.push(Nic { mac: mac(self.node, nic, slot), tap });
+        }
+        self.switches.push((nics, switch));
+        Ok(self.switches.len() - 1)
+    }
+}
+
+/// The NICs below a link, and the tag that its frames have there.
+fn wires(node: &Node, link: &IfName) -> Result<(Vec<IfName>, Option<u16>)> {
+    let found = node.links.get(link).with_context(|| format!("no link {link}"))?;
+    let mut tag = match &found.kind {
+        LinkKind::Nic(_) => return Ok((vec![link.clone()], None)),
+        LinkKind::Vlan { id, .. } => Some(u16::from(*id)),
+        LinkKind::Bond(_) | LinkKind::Bridge { .. } => None,
+    };
+    let mut nics = Vec::new();
+    for lower in found.lower() {
+        let (below, vlan) = wires(node, lower)?;
+        nics.extend(below);
+        tag = tag.or(vlan);
+    }
+    Ok((nics, tag))
+}
+
+/// The address that the cluster file chooses the NIC by; else any, for its slot decides.
+fn mac(node: &Node, nic: &IfName, slot: usize) -> String {
+    match node.links.get(nic).map(|link| &link.kind) {
+        Some(LinkKind::Nic(NicChoice::Mac(mac))) => mac.to_string(),
+        _ => format!("52:54:00:00:{:02x}:{slot:02x}", u16::from(node.id) & 0xff),
+    }
+}
+
+/// The gateway's address, else the last but one of the subnet, with the prefix length.
+fn peer_address(own: ipnet::IpNet, gateway: Option<IpAddr>) -> String {
+    let last = match own.broadcast() {
+        IpAddr::V4(last) => IpAddr::from((u32::from(last) - 2).to_be_bytes()),
+        IpAddr::V6(last) => IpAddr::from((u128::from(last) - 2).to_be_bytes()),
+    };
+    format!("{}/{}", gateway.unwrap_or(last), own.prefix_len())
+}
+
+/// What `ping` must reach from the peer: each address of the node with the largest payload that goes over
+/// that network unbroken.
+pub fn pings(networks: &[NodeNetwork]) -> Vec<(IpAddr, u32)> {
+    networks
+        .iter()
+        .flat_map(|network| {
+            network.addresses.iter().map(move |a| (a.address.addr(), u32::from(network.mtu)))
+        })
+        .map(|(address, mtu)| match address {
+            IpAddr::V4(_) => (address, mtu - 20 - 8), // headers of IPv4 and ICMP
+            IpAddr::V6(_) => (address, mtu - 40 - 8), // headers of IPv6 and ICMPv6
+        })
+        .collect()
+}

@@ -1,0 +1,112 @@
+//! A node that boots the image with a bundle.
+
+use std::process::Command;
+
+use anyhow::{Result, bail, ensure};
+use trilith_core::status::NodeStatus;
+
+use crate::artifact;
+use crate::cluster::{Cluster, cable, pings};
+use crate::command::{run, sh};
+use crate::console::Console;
+use crate::machine::{BOOT, Machine, REACTION, Spec};
+use crate::network::Network;
+
+/// A node of a cluster file in a virtual machine, with this thread's network as its peer.
+#[derive(Debug)]
+pub struct Node<'a> {
+    machine: Machine,
+    cluster: &'a Cluster,
+    id: u16,
+}
+
+impl<'a> Node<'a> {
+    /// Lays the cables and switches the node on.
+    pub fn boot(network: &Network, cluster: &'a Cluster, id: u16) -> Result<Self> {
+        let nics = cable(network, cluster.node(id)?)?;
+        let spec = Spec {
+            name: cluster.node(id)?.name.to_string(),
+            image: artifact::image()?,
+            bundle: Some(cluster.bundle(id)?),
+            nics,
+        };
+        Ok(Self { machine: Machine::start(spec)?, cluster, id })
+    }
+
+    /// The machine that it runs in.
+    pub fn machine(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+
+    /// Its serial console.
+    pub fn console(&self) -> &Console {
+        self.machine.console()
+    }
+
+    /// Waits until it has booted and its own status says that every subject has converged.
+    pub fn wait_booted(&self) -> Result<NodeStatus> {
+        self.console().wait("trilithd: node converged", BOOT)?;
+        self.wait_converged()
+    }
+
+    /// Waits until it has converged again.
+    pub fn wait_converged(&self) -> Result<NodeStatus> {
+        self.console().until("the node has converged", REACTION, || self.converged())
+    }
+
+    /// Waits until its status is as `accept` wants it.
+    pub fn wait_status(
+        &self,
+        what: &str,
+        accept: impl Fn(&NodeStatus) -> bool,
+    ) -> Result<NodeStatus> {
+        self.console().until(what, REACTION, || {
+            let status = self.status()?;
+            ensure!(accept(&status), "{status:#?}");
+            Ok(status)
+        })
+    }
+
+    fn converged(&self) -> Result<NodeStatus> {
+        let status = self.status()?;
+        ensure!(status.is_converged(), "{status:#?}");
+        Ok(status)
+    }
+
+    /// `trilithd status --json`, asked over SSH.
+    pub fn status(&self) -> Result<NodeStatus> {
+        // The exit code says whether it has converged; the text is wanted in both cases.
+        let text = self.ssh("trilithd status --json || true")?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// Runs a shell command on the node as root and returns its output.
+    pub fn ssh(&self, command: &str) -> Result<String> {
+        run(self.ssh_command()?.arg(command))
+    }
+
+    /// The `ssh` command that reaches the node from this thread's network.
+    pub fn ssh_command(&self) -> Result<Command> {
+        let node = self.cluster.node(self.id)?;
+        let Some(address) = node.networks.first().and_then(|network| network.addresses.first())
+        else {
+            bail!("node {} has no address", self.id);
+        };
+        let mut ssh = Command::new("timeout");
+        // Nobody else is on this network, and each boot of a fresh disk has new host keys.
+        ssh.args(["60", "ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"])
+            .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
+            .args(["-o", "LogLevel=ERROR", "-o", "ServerAliveInterval=5", "-i"])
+            .arg(self.cluster.key())
+            .arg(format!("root@{}", address.address.addr()));
+        Ok(ssh)
+    }
+
+    /// Pings every address of the node with the largest packets that its network allows, unbroken.
+    pub fn ping_all(&self) -> Result<()> {
+        for (address, payload) in pings(&self.cluster.node(self.id)?.networks) {
+            sh(&format!("ping -q -c 2 -W 10 -M do -s {payload} {address}"))?;
+        }
+        Ok(())
+    }
+}

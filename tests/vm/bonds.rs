@@ -1,0 +1,47 @@
+//! Bonds and VLANs, NICs pulled and put back.
+
+use anyhow::{Result, ensure};
+use trilith_core::status::State;
+use trilith_tests::artifact;
+use trilith_tests::cluster::Cluster;
+use trilith_tests::machine::REACTION;
+use trilith_tests::network::Network;
+use trilith_tests::node::Node;
+
+#[test]
+fn bonds_and_vlans_converge_and_heal() -> Result<()> {
+    let network = Network::isolate()?;
+    let cluster = Cluster::sample(&artifact::cluster("bonds.yaml"))?;
+    let mut node = Node::boot(&network, &cluster, 1)?;
+    node.wait_booted()?;
+    node.ping_all()?;
+
+    // Each port of the bond in turn, so that the active one is among them whichever it is.
+    for port in [0, 1] {
+        a_pulled_nic_is_named_and_taken_back(&mut node, port)?;
+    }
+    for port in [0, 1] {
+        node.machine().set_cable(port, false)?;
+        node.console()
+            .until("the other port carries all networks", REACTION, || node.ping_all())?;
+        node.machine().set_cable(port, true)?;
+        node.wait_converged()?;
+        node.ping_all()?;
+    }
+    Ok(())
+}
+
+fn a_pulled_nic_is_named_and_taken_back(node: &mut Node<'_>, port: usize) -> Result<()> {
+    node.machine().pull(port)?;
+    let status = node.wait_status("the status names the missing NIC", |status| {
+        status
+            .subjects
+            .get("network")
+            .is_some_and(|network| matches!(network.state, State::Degraded { .. }))
+    })?;
+    ensure!(!status.is_converged());
+    node.ping_all()?;
+    node.machine().put_back(port)?;
+    node.wait_converged()?;
+    node.ping_all()
+}

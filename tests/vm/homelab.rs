@@ -1,0 +1,149 @@
+//! One node of the example cluster.
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+use trilith_tests::artifact;
+use trilith_tests::cluster::Cluster;
+use trilith_tests::machine::{BOOT, REACTION};
+use trilith_tests::network::Network;
+use trilith_tests::node::Node;
+
+#[test]
+fn a_node_converges_and_stays_so_through_kill_reload_and_corruption() -> Result<()> {
+    let network = Network::isolate()?;
+    let cluster = Cluster::sample(&artifact::cluster("homelab.yaml"))?;
+    let mut node = Node::boot(&network, &cluster, 1)?;
+    node.wait_booted()?;
+    node.ping_all()?;
+    nothing_has_failed(&node)?;
+    nobody_can_enter_but_by_key(&node)?;
+    a_killed_agent_comes_back_and_changes_nothing(&node)?;
+    a_changed_bundle_is_taken_up(&node, &cluster)?;
+    a_corrupted_block_reboots_the_machine(&mut node)
+}
+
+fn nothing_has_failed(node: &Node<'_>) -> Result<()> {
+    let state = node.ssh("systemctl is-system-running --wait || true")?;
+    let failed = node.ssh("systemctl list-units --failed --plain --no-legend")?;
+    ensure!(state.trim() == "running" && failed.is_empty(), "{state}{failed}");
+    Ok(())
+}
+
+fn nobody_can_enter_but_by_key(node: &Node<'_>) -> Result<()> {
+    let listening = node.ssh("ss --no-header --listening --tcp --udp --numeric")?;
+    let open: Vec<&str> = listening
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(4))
+        .filter(|address| !address.starts_with("127.") && !address.starts_with("[::1]"))
+        .collect();
+    ensure!(!open.is_empty() && open.iter().all(|address| address.ends_with(":22")), "{listening}");
+
+    let gettys = node.ssh("systemctl list-units --plain --no-legend '*getty@*'")?;
+    ensure!(gettys.is_empty() && !node.console().since(0).contains("login:"), "{gettys}");
+    let methods =
+        node.ssh("sshd -T | grep -iE '^(passwordauthentication|kbdinteractiveauthentication) '")?;
+    ensure!(!methods.contains("yes"), "{methods}");
+    let passwords = node.ssh("cut -d: -f1,2 /etc/shadow | grep -v ':[!*]' || true")?;
+    ensure!(passwords.is_empty(), "users with a password: {passwords}");
+    Ok(())
+}
+
+fn a_killed_agent_comes_back_and_changes_nothing(node: &Node<'_>) -> Result<()> {
+    let (pid, before) = (agent(node)?, kernel_state(node)?);
+    node.ssh("systemctl kill --signal=KILL trilithd.service")?;
+    node.console().until("another agent runs", REACTION, || {
+        ensure!(!["0", &pid].contains(&agent(node)?.as_str()));
+        Ok(())
+    })?;
+    let status = node.wait_converged()?;
+    for (name, subject) in &status.subjects {
+        ensure!(subject.steps_applied == 0, "{name} was changed: {status:#?}");
+    }
+    let after = kernel_state(node)?;
+    ensure!(before == after, "before: {before:#}\nafter: {after:#}");
+    Ok(())
+}
+
+fn agent(node: &Node<'_>) -> Result<String> {
+    Ok(node.ssh("systemctl show --property=MainPID --value trilithd.service")?.trim().to_owned())
+}
+
+/// Links with their details, addresses and routes, as the kernel has them, without what moves by itself.
+fn kernel_state(node: &Node<'_>) -> Result<Value> {
+    let text = node.ssh(
+        "echo \"[$(ip -d -j link), $(ip -j address), $(ip -j route show table all), \
+         $(ip -6 -j route show table all)]\"",
+    )?;
+    let mut state: Value = serde_json::from_str(&text)?;
+    drop_moving(&mut state);
+    Ok(state)
+}
+
+fn drop_moving(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(drop_moving),
+        Value::Object(fields) => {
+            fields.retain(|key, _| !key.ends_with("_timer") && key != "expires");
+            fields.values_mut().for_each(drop_moving);
+        }
+        _ => {}
+    }
+}
+
+/// The credential comes first and cannot change in a running machine, so the agent is told another file.
+fn a_changed_bundle_is_taken_up(node: &Node<'_>, cluster: &Cluster) -> Result<()> {
+    let bundle = cluster.bundle(1)?;
+    put(node, "/run/trilith/test.yaml", &bundle)?;
+    put(
+        node,
+        "/run/systemd/system/trilithd.service.d/test.conf",
+        "[Service]\nExecStart=\nExecStart=/usr/bin/trilithd run --bundle /run/trilith/test.yaml\n",
+    )?;
+    node.ssh("systemctl daemon-reload && systemctl restart trilithd.service")?;
+    let mtu = "ip -j link | grep -o '\"mtu\":1400' | wc -l";
+    ensure!(node.wait_converged()?.is_converged() && node.ssh(mtu)?.trim() == "0");
+
+    // Written beside and renamed, as a careful writer does; then the same by hand and a signal.
+    put(node, "/run/trilith/test.yaml", &bundle.replace("mtu: 1500", "mtu: 1400"))?;
+    node.console().until("the new MTU holds", REACTION, || {
+        ensure!(node.ssh(mtu)?.trim() == "1");
+        Ok(())
+    })?;
+    put(node, "/run/trilith/test.yaml", &bundle)?;
+    node.ssh("systemctl reload trilithd.service")?;
+    node.console().until("the old MTU holds again", REACTION, || {
+        ensure!(node.ssh(mtu)?.trim() == "0");
+        Ok(())
+    })?;
+    node.wait_converged().map(drop)
+}
+
+fn put(node: &Node<'_>, path: &str, text: &str) -> Result<()> {
+    let command = format!(
+        "mkdir -p $(dirname {path}) && umask 077 && cat >{path}.new <<'END' && mv {path}.new {path}\n{text}END"
+    );
+    node.ssh(&command).map(drop)
+}
+
+/// One bit of the last block of the root, which nothing else reads: reading it must reset the machine, and as
+/// the block is not needed to boot, the node must come back.
+fn a_corrupted_block_reboots_the_machine(node: &mut Node<'_>) -> Result<()> {
+    let corrupt = r#"set -e
+        root=$(readlink -f "$(findmnt --noheadings --output SOURCE --first-only /)")
+        last=$(($(blockdev --getsize64 "$root") / 4096 - 1))
+        # Of the two partitions below, the larger one holds the data, the other the hashes.
+        data=$(cd "/sys/block/${root#/dev/}/slaves" && for name in *; do echo "$(cat "$name/size") $name"; done |
+            sort -n | tail -n 1 | cut -d' ' -f2)
+        head -c 64 /dev/urandom | dd of="/dev/$data" bs=64 seek=$((last * 64)) conv=notrunc,fsync status=none
+        echo "$root $last""#;
+    let found = node.ssh(corrupt)?;
+    let mark = node.console().mark();
+    let (root, block) = found.trim().split_once(' ').unwrap_or_default();
+    // The answer never comes: the machine is gone while it reads.
+    let read =
+        node.ssh(&format!("dd if={root} bs=4096 skip={block} count=1 iflag=direct of=/dev/null"));
+    ensure!(read.is_err(), "the corrupted block {block} of {root} could be read");
+    node.machine().wait_reset(REACTION)?;
+    node.console().wait_after(mark, "trilithd: node converged", BOOT)?;
+    node.wait_converged().map(drop)
+}
