@@ -3,6 +3,8 @@
 
 #![expect(clippy::print_stdout, reason = "tests print what they measured")]
 
+mod stacks; // bonds and VLANs
+
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -28,13 +30,17 @@ const MAC: &str = "52:54:00:00:00:01";
 const FAR_MAC: &str = "52:54:00:00:00:99";
 
 /// Runs a test in its own network.
-fn lab<T>(test: impl AsyncFnOnce(&mut Lab) -> T) -> T {
+fn lab(test: impl AsyncFnOnce(&mut Lab)) {
+    empty_lab(plug, test);
+}
+
+fn empty_lab(cables: impl FnOnce(&Neighbour), test: impl AsyncFnOnce(&mut Lab)) {
     let _network = Network::isolate().unwrap();
     let far = Neighbour::new().unwrap();
-    plug(&far);
+    cables(&far);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut lab = Lab { netlink: Netlink::new(), far };
-    runtime.block_on(async { timeout(HUNG * 3, test(&mut lab)).await.expect("the test hung") })
+    runtime.block_on(async { timeout(HUNG * 6, test(&mut lab)).await.expect("the test hung") });
 }
 
 /// Puts the NIC in, its cable connected.

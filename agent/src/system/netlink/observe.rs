@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use nix::time::{ClockId, clock_gettime};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType,
-    LinkMessage, Prop,
+    InfoBondPort, InfoData, InfoKind, InfoPortData, LinkAttribute, LinkExtentMask, LinkFlags,
+    LinkInfo, LinkLayerType, LinkMessage, Prop,
 };
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
@@ -136,6 +136,7 @@ fn observed_link(message: &LinkMessage, names: &Names) -> Option<ObservedLink> {
             _ => {}
         }
     }
+    link.permanent_mac = link.permanent_mac.or_else(|| mac_before_bond(message));
     if let (Some(name), Some(bus)) = parent {
         let device = device::device(bus, name);
         (link.pci, link.driver) = (device.pci, device.driver);
@@ -148,6 +149,20 @@ fn observed_link(message: &LinkMessage, names: &Names) -> Option<ObservedLink> {
 /// Six bytes that are not all zero.
 fn mac(bytes: &[u8]) -> Option<MacAddr> {
     <[u8; 6]>::try_from(bytes).ok().filter(|bytes| *bytes != [0; 6]).map(MacAddr)
+}
+
+/// What a bond's port gets back when it leaves: the best there is for a card without a permanent address, as
+/// all ports show the bond's.
+fn mac_before_bond(message: &LinkMessage) -> Option<MacAddr> {
+    infos(message).iter().find_map(|info| match info {
+        LinkInfo::PortData(InfoPortData::BondPort(port)) => {
+            port.iter().find_map(|about| match about {
+                InfoBondPort::PermHwaddr(bytes) => mac(bytes),
+                _ => None,
+            })
+        }
+        _ => None,
+    })
 }
 
 fn infos(message: &LinkMessage) -> &[LinkInfo] {
