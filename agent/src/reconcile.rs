@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use trilith_core::status::{Problem, State};
 use trilith_core::subject::{OnFailure, Plan, Subject};
 
-use crate::report::{SubjectReport, unix_now};
+use crate::report::SubjectReport;
 
 mod pace;
 mod pulse;
@@ -28,10 +28,6 @@ pub(crate) type HostError = Box<dyn Error + Send + Sync>;
 
 /// How long one call of an adapter may take. A call that hangs becomes an error and not a silent agent.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
-
-/// Passes in a row that may each find something to do. Bringing up the deepest stack (NIC, bond, VLAN, bridge,
-/// address, route) takes about five; a plan that is still not empty after these is fighting someone.
-const SETTLE_PASSES: u32 = 12;
 
 /// What the loop needs of the host for one subject. An adapter implements it and decides nothing.
 ///
@@ -54,10 +50,31 @@ pub(crate) trait Host<S: Subject> {
 pub(crate) struct Inputs<D> {
     /// The desired state, `None` while there is no node bundle.
     pub(crate) desired: watch::Receiver<Option<D>>,
-    /// The subject that must have converged once before this one starts.
-    pub(crate) predecessor: Option<&'static str>,
+    /// What must have come first.
+    pub(crate) after: After,
     /// The watchdog's question whether this loop still turns.
     pub(crate) pulse: Pulse,
+}
+
+/// What a subject waits for before its first look. Once is enough: trouble of a predecessor later stops nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// Nothing.
+    Nothing,
+    /// The subject of this name has once had no step left, converged or degraded.
+    Settled(&'static str),
+    /// The subject of this name has once converged.
+    Converged(&'static str),
+}
+
+impl After {
+    /// For people.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Settled(name) | Self::Converged(name) => name,
+        }
+    }
 }
 
 /// Keeps one subject right until the agent stops (until the sender of the desired state is gone).
@@ -73,9 +90,10 @@ pub(crate) async fn run<S, H>(
     while wait_for_turn(&mut inputs, &mut report).await.is_ok() {
         let Some(desired) = inputs.desired.borrow_and_update().clone() else { continue };
         let started = Instant::now();
-        let outcome = pass::<S, H>(&mut host, &desired, &mut inputs, &mut report).await;
+        let mut pass = Pass { inputs: &mut inputs, pace: &mut pace, report: &mut report };
+        let outcome = pass.run::<S, H>(&mut host, &desired).await;
         report.passed(started.elapsed());
-        let next = settle(&outcome, &mut pace, &mut report);
+        let next = settle(outcome, &mut pace, &mut report);
         if wait_for_reason(&mut host, &mut inputs, next, &mut pace).await.is_err() {
             break;
         }
@@ -92,20 +110,18 @@ async fn wait_for_turn<D>(
 ) -> Result<(), Stopping> {
     loop {
         inputs.pulse.answer();
-        let on = if inputs.desired.borrow_and_update().is_none() {
-            "the node bundle"
-        } else {
-            match inputs.predecessor.filter(|name| !report.has_converged(name)) {
-                None => return Ok(()),
-                Some(name) => name,
-            }
+        let may_start = report.may_start(inputs.after);
+        let on = match inputs.desired.borrow_and_update().is_none() {
+            true => "the node bundle",
+            false if may_start => return Ok(()),
+            false => inputs.after.name(),
         };
         report.set(State::Waiting { on: on.into() });
         // Every arm only waits for a watch channel to move on; dropping it loses nothing, since the values
         // stay in the channels and the top of this loop reads them all.
         tokio::select! {
             changed = inputs.desired.changed() => changed.map_err(|_| Stopping)?,
-            () = report.others_changed(), if on != "the node bundle" => {}
+            () = report.others_changed(), if !may_start => {}
             () = inputs.pulse.asked() => {}
         }
     }
@@ -118,111 +134,134 @@ enum Outcome {
     Converged,
     /// No step was left and something stands in the way.
     Degraded(Vec<Problem>),
-    /// Steps were applied: only a fresh look tells whether they were enough. With the plan, for the case that
-    /// it never is.
-    Changed(String),
+    /// Steps were applied: only a fresh look tells whether they were enough.
+    Changed,
     /// New configuration came in the middle; the rest of the plan is void.
     Overtaken,
-    /// Looking or a step failed.
+    /// All of the plan was tried a moment ago, so it is not applied again before this moment.
+    Held(Instant),
+    /// Looking failed.
+    Blind(String),
+    /// A step failed, perhaps after others that did not.
     Failed(String),
 }
 
-/// Observes, plans and applies once.
-async fn pass<S: Subject, H: Host<S>>(
-    host: &mut H,
-    desired: &S::Desired,
-    inputs: &mut Inputs<S::Desired>,
-    report: &mut SubjectReport,
-) -> Outcome {
-    let plan = match look::<S, H>(host, desired).await {
-        Ok(plan) => plan,
-        Err(error) => return Outcome::Failed(format!("cannot observe: {}", chain(&*error))),
-    };
-    inputs.pulse.answer();
-    if plan.steps.is_empty() {
-        return if plan.problems.is_empty() {
-            Outcome::Converged
-        } else {
-            Outcome::Degraded(plan.problems)
+/// What one pass reads and writes besides the host.
+struct Pass<'a, D> {
+    inputs: &'a mut Inputs<D>,
+    pace: &'a mut Pace,
+    report: &'a mut SubjectReport,
+}
+
+impl<D> Pass<'_, D> {
+    /// Observes, plans and applies once.
+    async fn run<S, H>(&mut self, host: &mut H, desired: &D) -> Outcome
+    where
+        S: Subject<Desired = D>,
+        H: Host<S>,
+    {
+        let plan = match look::<S, H>(host, desired).await {
+            Ok(plan) => plan,
+            Err(error) => return Outcome::Blind(format!("cannot observe: {}", chain(&*error))),
         };
+        self.inputs.pulse.answer();
+        if plan.is_converged() {
+            return Outcome::Converged;
+        }
+        self.pace.unrest(Instant::now());
+        if plan.steps.is_empty() {
+            return Outcome::Degraded(plan.problems);
+        }
+        if let Some(until) = self.pace.hold(&plan.steps, Instant::now()) {
+            self.report.hold(plan, until.saturating_duration_since(Instant::now()));
+            return Outcome::Held(until);
+        }
+        self.report.planned(&plan);
+        let outcome = self.apply::<S, H>(host, &plan).await;
+        self.pace.applied(&plan.steps, Instant::now());
+        outcome
     }
-    report.planned(&plan);
-    apply::<S, H>(host, &plan, inputs, report).await
+
+    /// Applies the steps in order.
+    async fn apply<S, H>(&mut self, host: &mut H, plan: &Plan<S::Step>) -> Outcome
+    where
+        S: Subject<Desired = D>,
+        H: Host<S>,
+    {
+        let mut failures = Vec::new();
+        for step in &plan.steps {
+            // A closed channel is no news here: the wait after the pass sees it.
+            if self.inputs.desired.has_changed().unwrap_or(false) {
+                return Outcome::Overtaken;
+            }
+            match limited(host.apply(step)).await {
+                Ok(()) => self.report.applied(step),
+                Err(error) => failures.push(format!("{step}: {}", chain(&*error))),
+            }
+            self.inputs.pulse.answer();
+            if !failures.is_empty() && S::ON_FAILURE == OnFailure::Stop {
+                break;
+            }
+        }
+        if failures.is_empty() {
+            Outcome::Changed
+        } else {
+            Outcome::Failed(listed(failures.into_iter()))
+        }
+    }
 }
 
 /// Looks at the host and plans: all of a pass that changes nothing.
-pub(crate) async fn look<S: Subject, H: Host<S>>(
+pub(crate) async fn look<S, H>(
     host: &mut H,
     desired: &S::Desired,
-) -> Result<Plan<S::Step>, HostError> {
+) -> Result<Plan<S::Step>, HostError>
+where
+    S: Subject,
+    H: Host<S>,
+{
     let observed = limited(host.observe(desired)).await?;
     Ok(S::plan(desired, &observed))
-}
-
-/// Applies the steps in order.
-async fn apply<S: Subject, H: Host<S>>(
-    host: &mut H,
-    plan: &Plan<S::Step>,
-    inputs: &mut Inputs<S::Desired>,
-    report: &mut SubjectReport,
-) -> Outcome {
-    let mut failures = Vec::new();
-    for step in &plan.steps {
-        // A closed channel is no news here: the wait after the pass sees it.
-        if inputs.desired.has_changed().unwrap_or(false) {
-            return Outcome::Overtaken;
-        }
-        match limited(host.apply(step)).await {
-            Ok(()) => report.applied(step),
-            Err(error) => failures.push(format!("{step}: {}", chain(&*error))),
-        }
-        inputs.pulse.answer();
-        if !failures.is_empty() && S::ON_FAILURE == OnFailure::Stop {
-            break;
-        }
-    }
-    if failures.is_empty() {
-        Outcome::Changed(plan.steps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-    } else {
-        Outcome::Failed(failures.join("; "))
-    }
 }
 
 /// When the next pass is due if nothing else brings it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Next {
-    /// Look again now: steps were applied.
+    /// At once.
     Now,
-    /// After this long, or at an event.
-    After(Duration),
+    /// At this moment, or at an event.
+    At(Instant),
 }
 
 /// Turns the outcome into status and the pause that follows from it.
-fn settle(outcome: &Outcome, pace: &mut Pace, report: &mut SubjectReport) -> Next {
+fn settle(outcome: Outcome, pace: &mut Pace, report: &mut SubjectReport) -> Next {
+    let now = Instant::now();
     match outcome {
         Outcome::Converged => {
             report.set(State::Converged);
-            Next::After(pace.converged())
+            Next::At(now + pace.converged(now))
         }
         Outcome::Degraded(problems) => {
-            report.set(State::Degraded { problems: problems.clone() });
-            Next::After(pace.not_converged())
+            report.set(State::Degraded { problems });
+            Next::At(now + pace.not_converged())
         }
-        Outcome::Overtaken => Next::Now,
-        Outcome::Changed(_) if pace.changed() < SETTLE_PASSES => Next::Now,
-        Outcome::Changed(steps) => {
-            let error =
-                format!("does not settle: after {SETTLE_PASSES} passes there was still: {steps}");
-            retry(error, pace, report)
+        Outcome::Changed => Next::Now,
+        Outcome::Overtaken => {
+            pace.fresh_start();
+            Next::Now
         }
-        Outcome::Failed(error) => retry(error.clone(), pace, report),
+        Outcome::Held(until) => Next::At(until),
+        Outcome::Blind(error) => {
+            let pause = pace.not_converged();
+            report.retry(error, pause);
+            Next::At(now + pause)
+        }
+        Outcome::Failed(error) => {
+            let until = pace.held(now);
+            report.retry(error, until.saturating_duration_since(now));
+            Next::At(until)
+        }
     }
-}
-
-fn retry(error: String, pace: &mut Pace, report: &mut SubjectReport) -> Next {
-    let pause = pace.not_converged();
-    report.set(State::Retry { error, at: unix_now().saturating_add(pause.as_secs()) });
-    Next::After(pause)
 }
 
 /// Waits until there is a reason for another pass, and until the pace allows one.
@@ -232,8 +271,7 @@ async fn wait_for_reason<S: Subject, H: Host<S>>(
     next: Next,
     pace: &mut Pace,
 ) -> Result<(), Stopping> {
-    if let Next::After(pause) = next {
-        let due = Instant::now() + pause;
+    if let Next::At(due) = next {
         loop {
             inputs.pulse.answer();
             // Cancel safety: `watch::Receiver::changed` and the pulse keep their value until it is read;
@@ -275,6 +313,11 @@ async fn limited<T>(call: impl Future<Output = Result<T, HostError>>) -> Result<
         Ok(result) => result,
         Err(_) => Err(format!("no answer within {} s", CALL_LIMIT.as_secs()).into()),
     }
+}
+
+/// Several messages in one line.
+fn listed(messages: impl Iterator<Item = String>) -> String {
+    messages.collect::<Vec<_>>().join("; ")
 }
 
 /// An error with its causes, `: ` between them: printed once, at the edge.

@@ -3,10 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use console::Console;
+use manager::Manager;
 use tokio::sync::watch;
 use tracing::{info, warn};
 use trilith_core::status::{BundleStatus, NodeIdentity, NodeStatus, State, SubjectStatus};
 use trilith_core::subject::Plan;
+
+use crate::reconcile::After;
+
+pub(crate) mod console; // the machine's console
+pub(crate) mod log; // where log lines go
+pub(crate) mod manager; // readiness, status line and watchdog, for systemd
+pub(crate) mod text; // the status for a person
 
 /// The one status value. Cheap to clone; every clone writes to the same value.
 #[derive(Clone)]
@@ -57,16 +66,21 @@ pub(crate) struct SubjectReport {
 }
 
 impl SubjectReport {
-    /// Whether a subject has converged since the agent started. An unknown one never has.
-    pub(crate) fn has_converged(&mut self, name: &str) -> bool {
-        self.others
-            .borrow_and_update()
-            .subjects
-            .get(name)
-            .is_some_and(|subject| subject.has_converged)
+    /// Whether another subject is as far as this one needs it to be.
+    pub(crate) fn may_start(&mut self, after: After) -> bool {
+        let status = self.others.borrow_and_update();
+        match after {
+            After::Nothing => true,
+            After::Settled(name) => {
+                status.subjects.get(name).is_some_and(|subject| subject.has_settled)
+            }
+            After::Converged(name) => {
+                status.subjects.get(name).is_some_and(|subject| subject.has_converged)
+            }
+        }
     }
 
-    /// Resolves when any part of the status changed since [`Self::has_converged`] looked. Cancel-safe: the
+    /// Resolves when any part of the status changed since [`Self::may_start`] looked. Cancel-safe: the
     /// change stays unseen until then.
     pub(crate) async fn others_changed(&mut self) {
         if self.others.changed().await.is_err() {
@@ -79,10 +93,10 @@ impl SubjectReport {
         for step in &plan.steps {
             info!(subject = self.name, %step, "{}: plan: {step}", self.name);
         }
-        // A subject that keeps failing stays `retry` while it tries: one state with one `since`.
-        self.update(|status| {
-            let fresh = !matches!(status.state, State::Retry { .. });
-            fresh.then_some(State::Running)
+        // A subject in trouble stays so while it tries: one state with one `since`.
+        self.update(|status| match status.state {
+            State::Waiting { .. } | State::Running | State::Converged => Some(State::Running),
+            State::Degraded { .. } | State::Retry { .. } => None,
         });
     }
 
@@ -101,6 +115,26 @@ impl SubjectReport {
             status.passes = status.passes.saturating_add(1);
             status.last_pass_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             None
+        });
+    }
+
+    /// A pass failed; the next one comes after `pause` if nothing brings it sooner.
+    pub(crate) fn retry(&mut self, error: String, pause: Duration) {
+        self.set(State::Retry { error, at: unix_now().saturating_add(pause.as_secs()) });
+    }
+
+    /// A plan is held back for `pause` because all of it was tried a moment ago. Why that did not help is the
+    /// best news, then what the plan itself knows to be in the way.
+    pub(crate) fn hold<S: std::fmt::Display>(&mut self, plan: Plan<S>, pause: Duration) {
+        let at = unix_now().saturating_add(pause.as_secs());
+        self.update(|status| match &status.state {
+            State::Retry { error, at: _ } => Some(State::Retry { error: error.clone(), at }),
+            _ if !plan.problems.is_empty() => Some(State::Degraded { problems: plan.problems }),
+            State::Degraded { .. } => None,
+            State::Waiting { .. } | State::Running | State::Converged => {
+                let steps: Vec<_> = plan.steps.iter().map(ToString::to_string).collect();
+                Some(State::Retry { error: format!("does not last: {}", steps.join("; ")), at })
+            }
         });
     }
 
@@ -126,6 +160,7 @@ impl SubjectReport {
 /// Puts a subject into a state; `since` stays while it is the same news.
 fn enter(name: &str, subject: &mut SubjectStatus, state: State) {
     subject.has_converged |= state == State::Converged;
+    subject.has_settled |= matches!(state, State::Converged | State::Degraded { .. });
     if !subject.state.same_news(&state) {
         subject.since = unix_now();
         match &state {
@@ -143,4 +178,22 @@ fn enter(name: &str, subject: &mut SubjectStatus, state: State) {
 /// The wall clock, in seconds since 1970-01-01 UTC: for people to read, never compared with another machine's.
 pub(crate) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Shows every change of the status on the console and to systemd. The journal gets each state from
+/// [`SubjectReport::set`], so that none is skipped when two follow each other quickly.
+pub(crate) async fn show(report: &Report, console: &Console, manager: &Manager) {
+    let mut status = report.subscribe();
+    let mut shown: Option<NodeStatus> = None;
+    loop {
+        let now = status.borrow_and_update().clone();
+        manager.show(&now);
+        for line in text::news(shown.as_ref(), &now) {
+            console.say(&line);
+        }
+        shown = Some(now);
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
 }

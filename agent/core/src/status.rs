@@ -49,8 +49,11 @@ pub struct SubjectStatus {
     pub state: State,
     /// Since when it has been in this state, in seconds since 1970-01-01 UTC.
     pub since: u64,
-    /// Whether it has converged at any time since the agent started. Successors wait until it has.
+    /// Whether it has converged at any time since the agent started. Most successors wait until it has.
     pub has_converged: bool,
+    /// Whether at any time since the agent started there was no step left, converged or degraded. It is what
+    /// the services wait for: one missing NIC must not keep the operator from logging in.
+    pub has_settled: bool,
     /// How many steps were applied since the agent started.
     pub steps_applied: u64,
     /// How many passes (look, plan, apply) were made since the agent started.
@@ -108,6 +111,7 @@ impl SubjectStatus {
             state: State::Waiting { on: on.into() },
             since,
             has_converged: false,
+            has_settled: false,
             steps_applied: 0,
             passes: 0,
             last_pass_us: 0,

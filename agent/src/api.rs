@@ -1,0 +1,118 @@
+//! The local API: the status over a unix socket, as JSON and as Prometheus text.
+//!
+//! `GET /status` answers at once; `GET /status?wait=converged&timeout=60` answers when the node has converged,
+//! or with the status of the end of that time (in seconds). `GET /metrics` is Prometheus text.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use trilith_core::status::NodeStatus;
+
+pub(crate) mod client; // the other end: `trilithd status`
+mod metrics; // the status as Prometheus text
+
+/// Where the agent listens, unless told otherwise.
+pub(crate) const SOCKET: &str = "/run/trilith/agent.sock";
+
+/// The longest time that a request may wait for a state: a client that died is noticed at the latest then.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// A state that a request may wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Wait {
+    /// A bundle without problems, and every subject converged.
+    Converged,
+    /// The node knows who it is: it has a bundle.
+    Bundle,
+}
+
+impl Wait {
+    /// Whether the status is what was waited for.
+    pub(crate) fn is_over(self, status: &NodeStatus) -> bool {
+        match self {
+            Self::Converged => status.is_converged(),
+            Self::Bundle => status.bundle.source.is_some(),
+        }
+    }
+}
+
+/// The query of `GET /status`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ask {
+    wait: Option<Wait>,
+    /// Seconds; without it, as long as is allowed.
+    timeout: Option<u64>,
+}
+
+/// The API could not begin to listen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {}", path.display())]
+pub(crate) struct ListenError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// Listens on a socket that only root and its group may use.
+pub(crate) fn listen(path: &Path) -> Result<UnixListener, ListenError> {
+    bind(path).map_err(|source| ListenError { path: path.into(), source })
+}
+
+/// Binds beside and renames: the socket never has wider permissions than it should, and one that a killed agent
+/// left is replaced.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let beside = path.with_extension("new");
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&beside)?;
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o660))?;
+    std::fs::rename(&beside, path)?;
+    Ok(listener)
+}
+
+/// Answers until the agent stops.
+pub(crate) async fn serve(
+    listener: UnixListener,
+    status: watch::Receiver<NodeStatus>,
+) -> io::Result<()> {
+    let routes = Router::new()
+        .route("/status", get(give_status))
+        .route("/metrics", get(give_metrics))
+        .with_state(status);
+    axum::serve(listener, routes).await
+}
+
+async fn give_status(
+    State(mut status): State<watch::Receiver<NodeStatus>>,
+    Query(ask): Query<Ask>,
+) -> Json<NodeStatus> {
+    if let Some(wait) = ask.wait {
+        let longest = ask.timeout.map_or(LONGEST_WAIT, Duration::from_secs).min(LONGEST_WAIT);
+        // Either way the answer is the status as it is then: an error here is the end of the time.
+        let _ = timeout(longest, status.wait_for(|status| wait.is_over(status))).await;
+    }
+    let now = status.borrow().clone();
+    Json(now)
+}
+
+async fn give_metrics(State(status): State<watch::Receiver<NodeStatus>>) -> impl IntoResponse {
+    let text = metrics::render(&status.borrow());
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+#[cfg(test)]
+mod tests;

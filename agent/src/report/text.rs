@@ -1,0 +1,149 @@
+//! The status for a person.
+
+use std::fmt::Write as _;
+
+use trilith_core::status::{NodeStatus, State, SubjectStatus};
+
+/// What is new since `before`: a line for who the node is, for each problem of a bundle and for each subject that
+/// entered another state.
+pub(crate) fn news(before: Option<&NodeStatus>, now: &NodeStatus) -> Vec<String> {
+    let mut lines = Vec::new();
+    if before.is_none_or(|before| before.node != now.node || before.bundle != now.bundle) {
+        lines.extend(who(now));
+        lines.extend(now.bundle.problems.iter().map(|problem| format!("bundle: {problem}")));
+    }
+    for (name, subject) in &now.subjects {
+        let old = before.and_then(|before| before.subjects.get(name));
+        let waits = matches!(subject.state, State::Waiting { .. });
+        if !waits && old.is_none_or(|old| !old.state.same_news(&subject.state)) {
+            lines.push(format!("{name} {}", subject.state));
+        }
+    }
+    if now.is_converged() && !before.is_some_and(NodeStatus::is_converged) {
+        lines.push("node converged".into());
+    }
+    lines
+}
+
+fn who(status: &NodeStatus) -> Option<String> {
+    let (node, source) = (status.node.as_ref()?, status.bundle.source.as_ref()?);
+    Some(format!("node {} (ID {}) of cluster {}, from {source}", node.name, node.id, node.cluster))
+}
+
+/// The whole status, `now` in seconds since 1970-01-01 UTC.
+pub(crate) fn full(status: &NodeStatus, now: u64) -> String {
+    let mut text = String::new();
+    let who = who(status).unwrap_or_else(|| "no node bundle".into());
+    // Writing to a `String` cannot fail.
+    let _ = writeln!(text, "{who}; trilithd {}", status.version);
+    for problem in &status.bundle.problems {
+        let _ = writeln!(text, "  bundle: {problem}");
+    }
+    for (name, subject) in &status.subjects {
+        subject_lines(&mut text, name, subject, now);
+    }
+    text
+}
+
+fn subject_lines(text: &mut String, name: &str, subject: &SubjectStatus, now: u64) {
+    let since = span(now.saturating_sub(subject.since));
+    let _ = writeln!(text, "{name:<12}{:<11}for {since}", subject.state.name());
+    match &subject.state {
+        State::Running | State::Converged => {}
+        State::Waiting { on } => {
+            let _ = writeln!(text, "  for {on}");
+        }
+        State::Degraded { problems } => {
+            for problem in problems {
+                let _ = writeln!(text, "  {problem}");
+            }
+        }
+        State::Retry { error, at } => {
+            let _ = writeln!(text, "  {error}\n  again in {}", span(at.saturating_sub(now)));
+        }
+    }
+}
+
+/// A time span by its two largest units.
+fn span(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        (_, _, _) => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trilith_core::status::{BundleStatus, NodeIdentity, Problem};
+
+    use super::*;
+
+    fn subject(state: State, since: u64) -> SubjectStatus {
+        let mut subject = SubjectStatus::waiting("", since);
+        subject.state = state;
+        subject
+    }
+
+    fn status(network: State, services: State) -> NodeStatus {
+        NodeStatus {
+            version: "1.2.3".into(),
+            node: Some(NodeIdentity { cluster: "demo".into(), id: 3, name: "n3".into() }),
+            bundle: BundleStatus {
+                source: Some("/run/trilith/bundle.yaml".into()),
+                problems: Vec::new(),
+            },
+            subjects: [
+                ("network".to_owned(), subject(network, 100)),
+                ("services".to_owned(), subject(services, 4000)),
+            ]
+            .into(),
+        }
+    }
+
+    fn degraded() -> State {
+        State::Degraded {
+            problems: vec![Problem { object: "eth7".into(), reason: "no such NIC".into() }],
+        }
+    }
+
+    #[test]
+    fn a_person_reads_states_reasons_and_times() {
+        let mut status = status(degraded(), State::Retry { error: "no bus".into(), at: 4125 });
+        status
+            .bundle
+            .problems
+            .push(Problem { object: "/run/b".into(), reason: "line 3: bad".into() });
+        let expected = "\
+node n3 (ID 3) of cluster demo, from /run/trilith/bundle.yaml; trilithd 1.2.3
+  bundle: /run/b: line 3: bad
+network     degraded   for 1 h 6 min
+  eth7: no such NIC
+services    retry      for 1 min 0 s
+  no bus
+  again in 1 min 5 s
+";
+        assert_eq!(full(&status, 4060), expected);
+    }
+
+    #[test]
+    fn only_news_are_told() {
+        let (first, second) =
+            (status(degraded(), State::Running), status(State::Converged, State::Converged));
+        assert_eq!(
+            news(None, &first),
+            [
+                "node n3 (ID 3) of cluster demo, from /run/trilith/bundle.yaml",
+                "network degraded: eth7: no such NIC",
+                "services running"
+            ]
+        );
+        assert_eq!(
+            news(Some(&first), &second),
+            ["network converged", "services converged", "node converged"]
+        );
+        assert!(news(Some(&second), &second).is_empty());
+    }
+}
