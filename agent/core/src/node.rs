@@ -8,7 +8,7 @@ use crate::config::{
     BalanceHash, Bond, BondMode, Config, LacpRate, Link, LinkKind, NicChoice, Node, NodeAddress,
 };
 use crate::names::{IfName, NodeId};
-use crate::network;
+use crate::{network, services};
 
 /// Kernel parameters of the whole host. A node routes for its machines; which packets pass is the firewall's.
 ///
@@ -54,6 +54,19 @@ pub fn network(config: &Config, id: NodeId) -> Option<network::Desired> {
         sysctls: texts(&HOST_SYSCTLS),
         link_sysctls: texts(&LINK_SYSCTLS),
     })
+}
+
+/// The units and files of the node; `None` if the cluster has no such node.
+pub fn services(config: &Config, id: NodeId) -> Option<services::Desired> {
+    config.node(id)?;
+    let mut desired = services::Desired::default();
+    if !config.ssh_keys.is_empty() {
+        let lines = config.ssh_keys.iter().map(|key| format!("{key}\n"));
+        let keys = services::File { content: lines.collect(), mode: 0o600 };
+        desired.files.insert(services::AUTHORIZED_KEYS.into(), keys);
+        desired.units.insert(services::UnitName::ssh());
+    }
+    Some(desired)
 }
 
 fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -255,6 +255,11 @@ impl fmt::Debug for File {
 pub struct UnitName(String);
 
 impl UnitName {
+    /// The SSH server's.
+    pub fn ssh() -> Self {
+        Self(SSH.into())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -88,7 +88,7 @@ fn line(status: &NodeStatus) -> String {
 
 /// Tells systemd that the agent lives, as often as it wants to hear that and only while every loop answers.
 /// The one periodic wake-up of an idle agent.
-pub(crate) async fn watchdog(pulses: Pulses) {
+pub(crate) async fn watchdog(pulses: Pulses) -> anyhow::Result<()> {
     let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
     // Three questions per limit: one late answer is no reason to kill the agent.
     let mut tick = interval((limit / 3).max(Duration::from_millis(100)));

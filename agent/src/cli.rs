@@ -1,0 +1,221 @@
+//! The commands.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use trilith_core::network::Network;
+use trilith_core::services::Services;
+use trilith_core::status::Problem;
+use trilith_core::subject::{Plan, Subject};
+
+use crate::api::{self, Wait, client};
+use crate::bundle::{self, Assignment, Reading};
+use crate::daemon;
+use crate::exit::Exit;
+use crate::reconcile::{self, Host};
+use crate::report::{log, text, unix_now};
+use crate::system::bundle::Places;
+use crate::system::netlink::Netlink;
+use crate::system::systemd::Systemd;
+
+/// Brings a Trilith node to its desired state and keeps it there.
+#[derive(Debug, Parser)]
+#[command(name = "trilithd", version, max_term_width = 80)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent, until SIGTERM.
+    Run {
+        #[command(flatten)]
+        bundle: BundleArg,
+        #[command(flatten)]
+        socket: SocketArg,
+    },
+    /// Check the node bundle, and whether this host has what it asks for.
+    ///
+    /// Changes nothing. Ends with 3 if the bundle is missing or wrong, with 5
+    /// if the host lacks something, such as a NIC.
+    Check {
+        #[command(flatten)]
+        bundle: BundleArg,
+    },
+    /// Print what the agent would do now.
+    ///
+    /// Changes nothing. Ends with 0 if there is nothing to do, with 4 if there
+    /// are steps or problems, with 3 if the bundle is missing or wrong.
+    Plan {
+        #[command(flatten)]
+        bundle: BundleArg,
+    },
+    /// Show what the running agent says about the node.
+    Status {
+        #[command(flatten)]
+        socket: SocketArg,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Wait for this state first; end with 4 if it does not come in time.
+        #[arg(long, value_name = "STATE")]
+        wait: Option<Wait>,
+        /// How long to wait, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait")]
+        timeout: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+struct BundleArg {
+    /// Read the node bundle from this file, and look nowhere else.
+    #[arg(long = "bundle", value_name = "PATH")]
+    path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct SocketArg {
+    /// The agent's socket.
+    #[arg(long = "socket", value_name = "PATH", default_value = api::SOCKET)]
+    path: PathBuf,
+}
+
+/// Carries out a command.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
+    // One thread: everything that the agent does is waiting, and a second thread costs memory.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Run { bundle, socket } => {
+                let reader = log::start();
+                let places = bundle.places()?;
+                daemon::run(daemon::Options { places, socket: socket.path, reader }).await
+            }
+            Command::Check { bundle } => check(&bundle.places()?).await,
+            Command::Plan { bundle } => plan(&bundle.places()?).await,
+            Command::Status { socket, json, wait, timeout } => {
+                let wait = wait.map(|state| (state, Duration::from_secs(timeout)));
+                status(&socket, json, wait).await
+            }
+        }
+    })
+}
+
+impl BundleArg {
+    fn places(&self) -> anyhow::Result<Places> {
+        Places::new(self.path.as_deref()).context("cannot make the bundle's path absolute")
+    }
+}
+
+/// The bundle that counts, or every reason why there is none.
+fn assignment(places: &Places) -> Result<Box<Assignment>, Exit> {
+    match bundle::read(places) {
+        Reading::Good { source, assignment } => {
+            let node = &assignment.identity;
+            say(format!(
+                "node {} (ID {}) of cluster {}, from {}",
+                node.name,
+                node.id,
+                node.cluster,
+                source.display()
+            ));
+            Ok(assignment)
+        }
+        Reading::Bad { problems } => {
+            for problem in problems {
+                complain(problem);
+            }
+            Err(Exit::BadBundle)
+        }
+        Reading::Nothing => {
+            complain("there is no node bundle; looked for");
+            for place in places.paths() {
+                complain(format_args!("  {}", place.display()));
+            }
+            Err(Exit::BadBundle)
+        }
+    }
+}
+
+async fn check(places: &Places) -> anyhow::Result<Exit> {
+    let assignment = match assignment(places) {
+        Ok(assignment) => assignment,
+        Err(exit) => return Ok(exit),
+    };
+    say("the bundle is good");
+    let plan = look::<Network, _>(Netlink::new(), &assignment.network).await?;
+    for problem in &plan.problems {
+        complain(format_args!("this host: {problem}"));
+    }
+    if plan.problems.is_empty() {
+        say("this host has what it asks for");
+        Ok(Exit::Ok)
+    } else {
+        Ok(Exit::DoesNotFit)
+    }
+}
+
+async fn plan(places: &Places) -> anyhow::Result<Exit> {
+    let assignment = match assignment(places) {
+        Ok(assignment) => assignment,
+        Err(exit) => return Ok(exit),
+    };
+    let network = look::<Network, _>(Netlink::new(), &assignment.network).await?;
+    let services = look::<Services, _>(Systemd::new(), &assignment.services).await?;
+    show("network", &network.steps, &network.problems);
+    show("services", &services.steps, &services.problems);
+    let converged = network.is_converged() && services.is_converged();
+    Ok(if converged { Exit::Ok } else { Exit::NotConverged })
+}
+
+async fn look<S: Subject, H: Host<S>>(
+    mut host: H,
+    desired: &S::Desired,
+) -> anyhow::Result<Plan<S::Step>> {
+    reconcile::look::<S, H>(&mut host, desired).await.map_err(anyhow::Error::from_boxed)
+}
+
+fn show<S: Display>(subject: &str, steps: &[S], problems: &[Problem]) {
+    if steps.is_empty() && problems.is_empty() {
+        say(format!("{subject}: nothing to do"));
+    }
+    for step in steps {
+        say(format!("{subject}: {step}"));
+    }
+    for problem in problems {
+        say(format!("{subject}: in the way: {problem}"));
+    }
+}
+
+async fn status(
+    socket: &SocketArg,
+    json: bool,
+    wait: Option<(Wait, Duration)>,
+) -> anyhow::Result<Exit> {
+    let status = client::status(&socket.path, wait).await?;
+    if json {
+        say(serde_json::to_string_pretty(&status)?);
+    } else {
+        say(text::full(&status, unix_now()).trim_end());
+    }
+    let in_time = wait.is_none_or(|(state, _)| state.is_over(&status));
+    Ok(if in_time { Exit::Ok } else { Exit::NotConverged })
+}
+
+/// Data, for standard output.
+#[expect(clippy::print_stdout, reason = "the one place that writes what a command was asked for")]
+fn say(text: impl Display) {
+    println!("{text}");
+}
+
+/// What is wrong, for standard error.
+fn complain(text: impl Display) {
+    eprintln!("trilithd: {text}");
+}
