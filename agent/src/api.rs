@@ -26,7 +26,7 @@ mod metrics; // the status as Prometheus text
 pub(crate) const SOCKET: &str = "/run/trilith/agent.sock";
 
 /// The longest time that a request may wait for a state: a client that died is noticed at the latest then.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// A state that a request may wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

@@ -42,6 +42,7 @@ enum Command {
     ///
     /// Changes nothing. Ends with 3 if the bundle is missing or wrong, with 5
     /// if the host lacks something, such as a NIC.
+    #[command(verbatim_doc_comment)]
     Check {
         #[command(flatten)]
         bundle: BundleArg,
@@ -50,6 +51,7 @@ enum Command {
     ///
     /// Changes nothing. Ends with 0 if there is nothing to do, with 4 if there
     /// are steps or problems, with 3 if the bundle is missing or wrong.
+    #[command(verbatim_doc_comment)]
     Plan {
         #[command(flatten)]
         bundle: BundleArg,
@@ -74,14 +76,14 @@ enum Command {
 struct BundleArg {
     /// Read the node bundle from this file, and look nowhere else.
     #[arg(long = "bundle", value_name = "PATH")]
-    path: Option<PathBuf>,
+    bundle: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 struct SocketArg {
     /// The agent's socket.
     #[arg(long = "socket", value_name = "PATH", default_value = api::SOCKET)]
-    path: PathBuf,
+    socket: PathBuf,
 }
 
 /// Carries out a command.
@@ -96,7 +98,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Run { bundle, socket } => {
                 let reader = log::start();
                 let places = bundle.places()?;
-                daemon::run(daemon::Options { places, socket: socket.path, reader }).await
+                daemon::run(daemon::Options { places, socket: socket.socket, reader }).await
             }
             Command::Check { bundle } => check(&bundle.places()?).await,
             Command::Plan { bundle } => plan(&bundle.places()?).await,
@@ -110,7 +112,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
 
 impl BundleArg {
     fn places(&self) -> anyhow::Result<Places> {
-        Places::new(self.path.as_deref()).context("cannot make the bundle's path absolute")
+        Places::new(self.bundle.as_deref()).context("cannot make the bundle's path absolute")
     }
 }
 
@@ -199,7 +201,7 @@ async fn status(
     json: bool,
     wait: Option<(Wait, Duration)>,
 ) -> anyhow::Result<Exit> {
-    let status = client::status(&socket.path, wait).await?;
+    let status = client::status(&socket.socket, wait).await?;
     if json {
         say(serde_json::to_string_pretty(&status)?);
     } else {
@@ -218,4 +220,23 @@ fn say(text: impl Display) {
 /// What is wrong, for standard error.
 fn complain(text: impl Display) {
     eprintln!("trilithd: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_its_help_fits_80_columns() {
+        Cli::command().debug_assert();
+        let mut cli = Cli::command();
+        cli.build();
+        for command in std::iter::once(&mut cli.clone()).chain(cli.get_subcommands_mut()) {
+            let help = command.render_long_help().to_string();
+            let long: Vec<_> = help.lines().filter(|line| line.chars().count() > 80).collect();
+            assert!(long.is_empty(), "{long:#?}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::reconcile::{self, After, Host, Inputs, Pulses};
 use crate::report::console::Console;
 use crate::report::log::Reader;
-use crate::report::manager::{Manager, watchdog};
+use crate::report::manager::{self, Manager, watchdog};
 use crate::report::{self, Report};
 use crate::system::bundle::Places;
 use crate::system::netlink::Netlink;
@@ -82,7 +82,7 @@ async fn run_here(options: Options) -> anyhow::Result<Exit> {
             Err(error) => Err(anyhow!(error).context("a part of the agent failed")),
         },
     };
-    manager.stopping();
+    manager::stopping();
     info!("trilithd stops; the network stays as it is");
     outcome
 }

@@ -11,6 +11,7 @@ pub(crate) enum Exit {
     /// It could not be done; standard error says why.
     Failed = 1,
     /// The command line is wrong. clap ends with the same number by itself.
+    #[expect(dead_code, reason = "clap uses it; the list of codes is whole")]
     Usage = 2,
     /// There is no node bundle, or it has errors.
     BadBundle = 3,

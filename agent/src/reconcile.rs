@@ -64,6 +64,10 @@ pub(crate) enum After {
     /// The subject of this name has once had no step left, converged or degraded.
     Settled(&'static str),
     /// The subject of this name has once converged.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the rule for all subjects that come after services")
+    )]
     Converged(&'static str),
 }
 
@@ -320,13 +324,17 @@ fn listed(messages: impl Iterator<Item = String>) -> String {
     messages.collect::<Vec<_>>().join("; ")
 }
 
-/// An error with its causes, `: ` between them: printed once, at the edge.
+/// An error with its causes, `: ` between them: printed once, at the edge. Some libraries' errors print their
+/// cause themselves; it is not said twice.
 pub(crate) fn chain(error: &dyn Error) -> impl fmt::Display {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let reason = error.to_string();
+        if !text.ends_with(&reason) {
+            text.push_str(": ");
+            text.push_str(&reason);
+        }
         cause = error.source();
     }
     text

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use console::Console;
 use manager::Manager;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use trilith_core::status::{BundleStatus, NodeIdentity, NodeStatus, State, SubjectStatus};
 use trilith_core::subject::Plan;
 
@@ -84,7 +84,7 @@ impl SubjectReport {
     /// change stays unseen until then.
     pub(crate) async fn others_changed(&mut self) {
         if self.others.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -102,7 +102,7 @@ impl SubjectReport {
 
     /// Counts a step that was carried out.
     pub(crate) fn applied(&mut self, step: &impl std::fmt::Display) {
-        info!(subject = self.name, %step, "{}: done: {step}", self.name);
+        debug!(subject = self.name, %step, "{}: done: {step}", self.name);
         self.update(|status| {
             status.steps_applied = status.steps_applied.saturating_add(1);
             None

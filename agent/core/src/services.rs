@@ -160,7 +160,7 @@ impl Subject for Services {
             match units.get(name) {
                 Some(unit) => start(name, unit, &mut plan),
                 None => {
-                    plan.problems.push(problem(name.as_str(), "systemd does not know it".into()))
+                    plan.problems.push(problem(name.as_str(), "systemd does not know it".into()));
                 }
             }
         }
@@ -205,11 +205,10 @@ fn start(name: &UnitName, unit: &Unit, plan: &mut Plan<Step>) {
         // its start limit. The event of its next change brings the next look.
         Active::Activating if unit.job || settles(unit) => trouble("is starting".into()),
         Active::Activating => {
-            trouble(format!("failed ({}) and waits for its restart", unit.result))
+            trouble(format!("failed ({}) and waits for its restart", unit.result));
         }
         Active::Deactivating => trouble("is stopping".into()),
-        Active::Failed if unit.job => trouble("is starting".into()),
-        Active::Inactive if unit.job => trouble("is starting".into()),
+        Active::Failed | Active::Inactive if unit.job => trouble("is starting".into()),
         Active::Failed => {
             trouble(format!("failed ({})", unit.result));
             plan.steps.push(Step::Start(name.clone()));

@@ -53,7 +53,7 @@ impl Sighting {
         for place in &self.places {
             let _ = writeln!(text, "  {place}");
         }
-        let words = |word: &Option<String>| useful(word).unwrap_or("unknown").to_owned();
+        let words = |word: &Option<String>| useful(word.as_deref()).unwrap_or("unknown").to_owned();
         let firmware = &self.firmware;
         let _ =
             writeln!(text, "Machine: {}, {}", words(&firmware.vendor), words(&firmware.product));
@@ -98,10 +98,10 @@ impl Sighting {
         if !macs.is_empty() {
             let _ = writeln!(text, "      mac: [{}]", macs.join(", "));
         }
-        if let Some(serial) = useful(&self.firmware.serial) {
+        if let Some(serial) = useful(self.firmware.serial.as_deref()) {
             let _ = writeln!(text, "      serial: {}", quoted(serial));
         }
-        let uuid = useful(&self.firmware.uuid).map(str::to_lowercase);
+        let uuid = useful(self.firmware.uuid.as_deref()).map(str::to_lowercase);
         if let Some(uuid) = uuid.and_then(|uuid| HardwareUuid::try_from(uuid).ok()) {
             let _ = writeln!(text, "      uuid: {uuid}");
         }
@@ -118,8 +118,8 @@ fn state(nic: &ObservedLink) -> &'static str {
 }
 
 /// A text of the firmware, if it says anything.
-fn useful(text: &Option<String>) -> Option<&str> {
-    let text = text.as_deref()?.trim();
+fn useful(text: Option<&str>) -> Option<&str> {
+    let text = text?.trim();
     let empty = text.is_empty() || text.chars().all(|c| matches!(c, '0' | '-' | 'F' | 'f' | ' '));
     (!empty && !PLACEHOLDERS.contains(&text.to_lowercase().as_str())).then_some(text)
 }

@@ -14,12 +14,15 @@ use tokio::time::Instant;
 const FIRST: Duration = Duration::from_millis(250);
 /// The longest pause while not converged: what an operator waits for at most after mending something that
 /// gives no event.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 /// The pause when converged. Events bring the loop back at once; this bounds what a lost event costs.
-const CONVERGED: Duration = Duration::from_secs(600);
+const CONVERGED: Duration = Duration::from_mins(10);
 /// How long a subject must stay converged until its earlier troubles are forgotten. A unit that dies a second
 /// after each start is one trouble, not many.
 const CALM: Duration = Duration::from_secs(10);
+/// Relapses in a row that are mended at once: somebody who tries something, a link that flaps a little. Only
+/// one more is a fight, and slows down.
+const RELAPSES: u32 = 4;
 /// Passes that may follow each other without any space between them.
 const BURST: u32 = 24;
 /// After a burst, one pass per this time: a host that changes without end costs two looks a second, and a
@@ -35,6 +38,8 @@ pub(super) struct Pace {
     tried: BTreeSet<String>,
     /// Until when they are not to be tried again.
     hold: Option<Instant>,
+    /// How often the subject did not stay converged for the calm time, in a row.
+    relapses: u32,
     /// Since when the plan has been empty.
     converged: Option<Instant>,
     /// A token bucket by its "theoretical arrival time": how far passes have run ahead of one per `SPACING`.
@@ -43,7 +48,14 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(now: Instant) -> Self {
-        Self { unsettled: 0, tried: BTreeSet::new(), hold: None, converged: None, booked: now }
+        Self {
+            unsettled: 0,
+            tried: BTreeSet::new(),
+            hold: None,
+            relapses: 0,
+            converged: None,
+            booked: now,
+        }
     }
 
     /// The pause after a pass that found nothing to do.
@@ -61,8 +73,13 @@ impl Pace {
 
     /// A look found something that is not as desired. After a calm time that is a new trouble.
     pub(super) fn unrest(&mut self, now: Instant) {
-        if self.converged.take().is_some_and(|since| now.saturating_duration_since(since) >= CALM) {
+        let Some(since) = self.converged.take() else { return };
+        let relapses = self.relapses.saturating_add(1);
+        if now.saturating_duration_since(since) >= CALM {
             self.fresh_start();
+        } else if relapses <= RELAPSES {
+            self.fresh_start();
+            self.relapses = relapses;
         }
     }
 
@@ -93,6 +110,7 @@ impl Pace {
         self.unsettled = 0;
         self.tried.clear();
         self.hold = None;
+        self.relapses = 0;
         self.converged = None;
     }
 

@@ -57,7 +57,7 @@ impl Pulse {
     /// until it is answered.
     pub(crate) async fn asked(&mut self) {
         if self.question.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -184,8 +184,8 @@ impl Bench {
     }
 }
 
-fn items(list: &[u8]) -> Option<Items> {
-    Some(list.iter().copied().collect())
+fn items(list: &[u8]) -> Items {
+    list.iter().copied().collect()
 }
 
 /// Runs a test on a paused clock; five minutes without a result are a hang.
@@ -195,7 +195,7 @@ fn paused(test: impl Future<Output = ()>) {
         .start_paused(true)
         .build()
         .unwrap();
-    let limited = async { timeout(Duration::from_secs(3600), test).await.expect("the loop hangs") };
+    let limited = async { timeout(Duration::from_hours(1), test).await.expect("the loop hangs") };
     LocalSet::new().block_on(&runtime, limited);
 }
 
@@ -204,8 +204,8 @@ fn converges_and_then_changes_nothing() {
     paused(async {
         let (mut bench, host) = (Bench::new(&["a"]), FakeHost::default());
         let desired = bench.start("a", &host, After::Nothing);
-        host.meddle(|items| drop(items.insert(9)));
-        desired.send_replace(items(&[1, 2]));
+        host.meddle(|items| _ = items.insert(9));
+        desired.send_replace(Some(items(&[1, 2])));
         let status = bench.until_converged("a").await;
         assert_eq!(host.steps(), ["remove 9", "add 1", "add 2"]);
         assert_eq!((status.steps_applied, status.has_converged), (3, true));
@@ -223,7 +223,7 @@ fn a_failed_step_is_tried_again_with_growing_pauses() {
         let (mut bench, host) = (Bench::new(&["a"]), FakeHost::default());
         let desired = bench.start("a", &host, After::Nothing);
         host.world.borrow_mut().failures = 11;
-        desired.send_replace(items(&[1]));
+        desired.send_replace(Some(items(&[1])));
         let status = bench.until("a", |subject| matches!(subject.state, State::Retry { .. })).await;
         let State::Retry { error, at: _ } = status.state else { panic!("it is a retry") };
         assert_eq!(error, "add 1: no hands");
@@ -239,7 +239,7 @@ fn a_failed_step_does_not_keep_the_next_one_from_being_tried() {
         let (mut bench, host) = (Bench::new(&["a"]), FakeHost::default());
         let desired = bench.start("a", &host, After::Nothing);
         host.world.borrow_mut().failures = 1;
-        desired.send_replace(items(&[1, 2]));
+        desired.send_replace(Some(items(&[1, 2])));
         bench.until_converged("a").await;
         assert_eq!(host.steps(), ["add 1", "add 2", "add 1"]);
     });
@@ -251,7 +251,7 @@ fn a_host_that_cannot_be_looked_at_is_a_status() {
         let (mut bench, host) = (Bench::new(&["a"]), FakeHost::default());
         let desired = bench.start("a", &host, After::Nothing);
         host.world.borrow_mut().blind = 3;
-        desired.send_replace(items(&[1]));
+        desired.send_replace(Some(items(&[1])));
         let status = bench.until("a", |subject| matches!(subject.state, State::Retry { .. })).await;
         assert_eq!(status.state.to_string(), "retry: cannot observe: no light");
         bench.until_converged("a").await;
@@ -270,7 +270,7 @@ fn waits_until_the_predecessor_has_converged() {
             (Bench::new(&["a", "b"]), FakeHost::default(), FakeHost::default());
         let desired_b = bench.start("b", &second, After::Converged("a"));
         let desired_a = bench.start("a", &first, After::Nothing);
-        desired_b.send_replace(items(&[2]));
+        desired_b.send_replace(Some(items(&[2])));
         let waits_for = |on: &'static str| {
             move |subject: &SubjectStatus| subject.state == State::Waiting { on: on.into() }
         };
@@ -278,12 +278,12 @@ fn waits_until_the_predecessor_has_converged() {
         bench.until("a", waits_for("the node bundle")).await;
         assert!(second.steps().is_empty());
 
-        desired_a.send_replace(items(&[1]));
+        desired_a.send_replace(Some(items(&[1])));
         bench.until_converged("b").await;
         // Once is enough: a predecessor in trouble later does not stop the successor.
-        desired_a.send_replace(items(&[1, 201]));
+        desired_a.send_replace(Some(items(&[1, 201])));
         bench.until("a", |subject| matches!(subject.state, State::Degraded { .. })).await;
-        desired_b.send_replace(items(&[2, 3]));
+        desired_b.send_replace(Some(items(&[2, 3])));
         bench
             .until("b", |subject| subject.steps_applied == 2 && subject.state == State::Converged)
             .await;
@@ -298,17 +298,17 @@ fn services_start_after_a_network_that_has_settled_but_not_converged() {
         let desired_b = bench.start("b", &second, After::Settled("a"));
         let desired_c = bench.start("c", &third, After::Converged("a"));
         let desired_a = bench.start("a", &first, After::Nothing);
-        desired_b.send_replace(items(&[2]));
-        desired_c.send_replace(items(&[3]));
+        desired_b.send_replace(Some(items(&[2])));
+        desired_c.send_replace(Some(items(&[3])));
         first.world.borrow_mut().failures = 1;
-        desired_a.send_replace(items(&[1, 201]));
+        desired_a.send_replace(Some(items(&[1, 201])));
         bench.until("a", |subject| matches!(subject.state, State::Retry { .. })).await;
         assert!(second.steps().is_empty(), "failing is not settled");
 
         bench.until("a", |subject| matches!(subject.state, State::Degraded { .. })).await;
         bench.until_converged("b").await;
         assert!(third.steps().is_empty(), "others wait until it has converged");
-        first.meddle(|items| drop(items.insert(201)));
+        first.meddle(|items| _ = items.insert(201));
         bench.until_converged("c").await;
     });
 }
@@ -318,14 +318,13 @@ fn a_change_behind_the_back_is_repaired_at_once() {
     paused(async {
         let (mut bench, host) = (Bench::new(&["a"]), FakeHost::default());
         let desired = bench.start("a", &host, After::Nothing);
-        desired.send_replace(items(&[1, 2]));
+        desired.send_replace(Some(items(&[1, 2])));
         bench.until_converged("a").await;
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        for round in 0..2 {
+        for round in 0..4 {
             let before = Instant::now();
-            host.meddle(|items| drop(items.remove(&2)));
+            host.meddle(|items| _ = items.remove(&2));
             bench.until("a", |s| s.steps_applied == 3 + round && s.state == State::Converged).await;
-            assert!(before.elapsed() < Duration::from_secs(1), "round {round}");
+            assert!(before.elapsed() < Duration::from_millis(10), "round {round}");
         }
     });
 }
@@ -337,8 +336,8 @@ fn new_configuration_voids_the_rest_of_a_plan() {
         let desired = Rc::new(bench.start("a", &host, After::Nothing));
         let sender = Rc::clone(&desired);
         host.world.borrow_mut().at_next_step =
-            Some(Box::new(move || drop(sender.send_replace(items(&[7])))));
-        desired.send_replace(items(&[1, 2, 3]));
+            Some(Box::new(move || drop(sender.send_replace(Some(items(&[7]))))));
+        desired.send_replace(Some(items(&[1, 2, 3])));
         bench.until_converged("a").await;
         assert_eq!(host.steps(), ["add 1", "remove 1", "add 7"]);
     });
@@ -350,10 +349,10 @@ fn new_configuration_ends_a_long_pause() {
         let (mut bench, host) = (Bench::new(&["a"]), FakeHost::default());
         let desired = bench.start("a", &host, After::Nothing);
         host.world.borrow_mut().failures = 9;
-        desired.send_replace(items(&[1]));
+        desired.send_replace(Some(items(&[1])));
         bench.seen.wait_for(|_| host.steps().len() == 9).await.unwrap();
         let before = Instant::now();
-        desired.send_replace(items(&[2]));
+        desired.send_replace(Some(items(&[2])));
         bench.until_converged("a").await;
         assert!(before.elapsed() < Duration::from_millis(10), "{:?}", before.elapsed());
     });
@@ -365,10 +364,10 @@ fn steps_without_effect_are_a_status_and_no_busy_loop() {
         let (mut bench, host) = (Bench::new(&["a"]), FakeHost::default());
         let desired = bench.start("a", &host, After::Nothing);
         host.world.borrow_mut().ineffective = true;
-        desired.send_replace(items(&[1]));
+        desired.send_replace(Some(items(&[1])));
         let status = bench.until("a", |subject| matches!(subject.state, State::Retry { .. })).await;
         assert_eq!(status.state.to_string(), "retry: does not last: add 1");
-        tokio::time::sleep(Duration::from_secs(600)).await;
+        tokio::time::sleep(Duration::from_mins(10)).await;
         let steps = host.steps().len();
         assert!((10..25).contains(&steps), "{steps} in ten minutes");
         host.world.borrow_mut().ineffective = false;
@@ -381,18 +380,17 @@ fn someone_who_undoes_everything_is_no_busy_loop() {
     paused(async {
         let (mut bench, host) = (Bench::new(&["a"]), FakeHost::default());
         let desired = bench.start("a", &host, After::Nothing);
-        desired.send_replace(items(&[1]));
+        desired.send_replace(Some(items(&[1])));
         let enemy = host.clone();
         let mut seen = bench.report.subscribe();
         tokio::task::spawn_local(async move {
             while seen.changed().await.is_ok() {
-                if enemy.world.borrow().items.contains(&1) {
-                    enemy.meddle(Items::clear);
-                }
+                let undo = enemy.world.borrow().items.contains(&1);
+                undo.then(|| enemy.meddle(Items::clear));
             }
         });
         bench.until("a", |subject| matches!(subject.state, State::Retry { .. })).await;
-        tokio::time::sleep(Duration::from_secs(600)).await;
+        tokio::time::sleep(Duration::from_mins(10)).await;
         let (steps, looks) = (host.steps().len(), host.world.borrow().looks);
         assert!(steps < 25, "{steps} steps in ten minutes");
         assert!(looks < 1250, "{looks} looks in ten minutes");
@@ -404,7 +402,7 @@ fn a_storm_of_events_is_looked_at_twice_a_second() {
     paused(async {
         let (mut bench, host) = (Bench::new(&["a"]), FakeHost::default());
         let desired = bench.start("a", &host, After::Nothing);
-        desired.send_replace(items(&[1]));
+        desired.send_replace(Some(items(&[1])));
         bench.until_converged("a").await;
         let before = host.world.borrow().looks;
         for _ in 0..10_000 {
@@ -421,7 +419,7 @@ fn problems_are_degraded_and_looked_at_again_by_timer_and_by_event() {
     paused(async {
         let (mut bench, host) = (Bench::new(&["a"]), FakeHost::default());
         let desired = bench.start("a", &host, After::Nothing);
-        desired.send_replace(items(&[1, 201]));
+        desired.send_replace(Some(items(&[1, 201])));
         let status =
             bench.until("a", |subject| matches!(subject.state, State::Degraded { .. })).await;
         assert_eq!(status.state.to_string(), "degraded: 201: cannot be had");
@@ -429,11 +427,11 @@ fn problems_are_degraded_and_looked_at_again_by_timer_and_by_event() {
         assert!(!status.has_converged);
 
         let looks = host.world.borrow().looks;
-        tokio::time::sleep(Duration::from_secs(600)).await;
+        tokio::time::sleep(Duration::from_mins(10)).await;
         assert!(host.world.borrow().looks >= looks + 10, "a timer brings a look");
 
         let before = Instant::now();
-        host.meddle(|items| drop(items.insert(201)));
+        host.meddle(|items| _ = items.insert(201));
         bench.until_converged("a").await;
         assert!(before.elapsed() < Duration::from_secs(1));
     });
@@ -445,7 +443,7 @@ fn a_call_that_hangs_becomes_an_error() {
         let (mut bench, host) = (Bench::new(&["a"]), FakeHost::default());
         let desired = bench.start("a", &host, After::Nothing);
         host.world.borrow_mut().hangs = Some(NumberStep::Add(1));
-        desired.send_replace(items(&[1]));
+        desired.send_replace(Some(items(&[1])));
         let status = bench.until("a", |subject| matches!(subject.state, State::Retry { .. })).await;
         assert_eq!(status.state.to_string(), "retry: add 1: no answer within 30 s");
         host.world.borrow_mut().hangs = None;
@@ -464,11 +462,11 @@ fn a_loop_answers_the_watchdog_while_it_waits_and_not_while_it_hangs() {
             pulses.silent()
         };
         assert!(beat(&bench.pulses).await.is_empty(), "waiting for the bundle");
-        desired.send_replace(items(&[1]));
+        desired.send_replace(Some(items(&[1])));
         bench.until_converged("a").await;
         assert!(beat(&bench.pulses).await.is_empty(), "converged");
         host.world.borrow_mut().hangs = Some(NumberStep::Add(2));
-        desired.send_replace(items(&[1, 2]));
+        desired.send_replace(Some(items(&[1, 2])));
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(beat(&bench.pulses).await, ["a"], "in a call that hangs");
     });
@@ -478,7 +476,7 @@ fn a_loop_answers_the_watchdog_while_it_waits_and_not_while_it_hangs() {
 fn the_loop_ends_when_nobody_sends_desired_states_any_more() {
     paused(async {
         let (mut bench, host) = (Bench::new(&["a"]), FakeHost::default());
-        let desired = watch::Sender::new(items(&[1]));
+        let desired = watch::Sender::new(Some(items(&[1])));
         let inputs = Inputs {
             desired: desired.subscribe(),
             after: After::Nothing,

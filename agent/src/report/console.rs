@@ -37,8 +37,8 @@ impl Console {
     /// Writes lines, each marked as the agent's. The carriage returns are for a console in raw mode.
     pub(crate) fn say(&self, text: &str) {
         if let Some(messages) = &self.messages {
-            let lines: String = text.lines().map(|line| format!("trilithd: {line}\r\n")).collect();
-            let _ = messages.try_send(lines);
+            let marked = text.replace('\n', "\r\ntrilithd: ");
+            let _ = messages.try_send(format!("trilithd: {marked}\r\n"));
         }
     }
 

@@ -19,17 +19,11 @@ pub(crate) fn start() -> Reader {
     let log = tracing_subscriber::registry().with(filter);
     // systemd sets it when it connected standard error to the journal (systemd.exec(5)).
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
-    match journal {
-        Some(journal) => {
-            log.with(journal.with_syslog_identifier("trilithd".into())).init();
-            Reader::Journal
-        }
-        None => {
-            log.with(
-                tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false),
-            )
-            .init();
-            Reader::Person
-        }
+    if let Some(journal) = journal {
+        log.with(journal.with_syslog_identifier("trilithd".into())).init();
+        return Reader::Journal;
     }
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    log.with(lines).init();
+    Reader::Person
 }

@@ -43,11 +43,11 @@ impl Manager {
         }
         Reloading(self)
     }
+}
 
-    /// Says that the agent ends.
-    pub(crate) fn stopping(&self) {
-        send(&[NotifyState::Stopping]);
-    }
+/// Says that the agent ends.
+pub(crate) fn stopping() {
+    send(&[NotifyState::Stopping]);
 }
 
 /// The agent reads its configuration again.

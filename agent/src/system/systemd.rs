@@ -94,6 +94,9 @@ impl Systemd {
     }
 
     async fn units(&mut self, desired: &Desired) -> Result<Manager, SystemdError> {
+        if self.bus.is_none() && !Path::new(BUS).exists() {
+            return Ok(Manager::Away(format!("there is no {BUS}")));
+        }
         let looked = match self.bus().await {
             Ok(bus) => bus.look(desired).await,
             Err(error @ SystemdError::Connect(_)) => {
