@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
+use ipnet::IpNet;
 use serde_yaml::{Mapping, Value};
 use tempfile::TempDir;
 use trilith_core::config::{Config, LinkKind, NicChoice, Node, NodeNetwork};
@@ -13,7 +14,7 @@ use trilith_core::names::{IfName, NodeId};
 
 use crate::artifact;
 use crate::command::{run, sh};
-use crate::machine::Nic;
+use crate::machine::{Nic, Place};
 use crate::network::{Network, Switch};
 
 /// A cluster file with a throw-away SSH key in it.
@@ -84,8 +85,11 @@ pub fn cable(network: &Network, node: &Node) -> Result<Vec<Nic>> {
     for attached in &node.networks {
         let (ports, vlan) = wires(node, &attached.link)?;
         let switch = cables.switch(ports)?;
-        let addresses: Vec<_> =
-            attached.addresses.iter().map(|own| peer_address(own.address, own.gateway)).collect();
+        let addresses: Vec<_> = attached
+            .addresses
+            .iter()
+            .flat_map(|own| peer_addresses(own.address, own.gateway))
+            .collect();
         match vlan {
             Some(vlan) => switch.tagged_peer(vlan, &addresses)?,
             None => switch.peer(&addresses)?,
@@ -117,14 +121,14 @@ impl Cables<'_> {
     /// Plugs NICs into a new switch.
     fn plug(&mut self, nics: Vec<IfName>) -> Result<usize> {
         let switch = self.network.switch(&format!("sw{}", self.switches.len()))?;
-        for nic in &nics {
-            let slot = self.nics.len();
-            let tap = format!("tap{slot}");
+        for name in &nics {
+            let number = self.nics.len();
+            let tap = format!("tap{number}");
             switch.tap(&tap)?;
             if nics.len() > 1 {
                 switch.group(&tap)?;
             }
-            self.nics.push(Nic { mac: mac(self.node, nic, slot), tap });
+            self.nics.push(nic(self.node, name, number, tap)?);
         }
         self.switches.push((nics, switch));
         Ok(self.switches.len() - 1)
@@ -148,21 +152,32 @@ fn wires(node: &Node, link: &IfName) -> Result<(Vec<IfName>, Option<u16>)> {
     Ok((nics, tag))
 }
 
-/// The address that the cluster file chooses the NIC by; else any, for its slot decides.
-fn mac(node: &Node, nic: &IfName, slot: usize) -> String {
-    match node.links.get(nic).map(|link| &link.kind) {
-        Some(LinkKind::Nic(NicChoice::Mac(mac))) => mac.to_string(),
-        _ => format!("52:54:00:00:{:02x}:{slot:02x}", u16::from(node.id) & 0xff),
+/// A NIC that the cluster file's choice fits: its address or its place. Another one may have any address.
+fn nic(node: &Node, name: &IfName, number: usize, tap: String) -> Result<Nic> {
+    let mut nic = Nic {
+        mac: format!("52:54:00:00:{:02x}:{number:02x}", u16::from(node.id) & 0xff),
+        tap,
+        place: Place::Slot,
+    };
+    match node.links.get(name).map(|link| &link.kind) {
+        Some(LinkKind::Nic(NicChoice::Mac(mac))) => nic.mac = mac.to_string(),
+        Some(LinkKind::Nic(NicChoice::Path(path))) => nic.place = Place::at(path.as_str())?,
+        _ => {}
     }
+    Ok(nic)
 }
 
-/// The gateway's address, else the last but one of the subnet, with the prefix length.
-fn peer_address(own: ipnet::IpNet, gateway: Option<IpAddr>) -> String {
-    let last = match own.broadcast() {
+/// The gateway's address if it is one of the subnet, else the last but one of the subnet, both with the prefix
+/// length; and a gateway from outside, such as a link-local one.
+fn peer_addresses(own: IpNet, gateway: Option<IpAddr>) -> Vec<String> {
+    let last_but_one = match own.broadcast() {
         IpAddr::V4(last) => IpAddr::from((u32::from(last) - 2).to_be_bytes()),
         IpAddr::V6(last) => IpAddr::from((u128::from(last) - 2).to_be_bytes()),
     };
-    format!("{}/{}", gateway.unwrap_or(last), own.prefix_len())
+    let inside = gateway.filter(|gateway| own.contains(gateway));
+    let mut addresses = vec![format!("{}/{}", inside.unwrap_or(last_but_one), own.prefix_len())];
+    addresses.extend(gateway.filter(|_| inside.is_none()).map(|outside| format!("{outside}/64")));
+    addresses
 }
 
 /// What `ping` must reach from the peer: each address of the node with the largest payload that goes over

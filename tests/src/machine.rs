@@ -1,5 +1,6 @@
 //! A virtual machine in QEMU: UEFI firmware, one disk, NICs on taps, a serial console.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -37,6 +38,31 @@ pub struct Nic {
     pub mac: String,
     /// The tap that its cable ends in, made by [`crate::network::Switch::tap`].
     pub tap: String,
+    /// Where it sits.
+    pub place: Place,
+}
+
+/// Where a NIC sits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In a slot of its own, out of which it can be pulled.
+    Slot,
+    /// On a root bus of this number, as function of the device 0: `0000:3b:00.1`.
+    Path {
+        /// The bus.
+        bus: u8,
+        /// The function.
+        function: u8,
+    },
+}
+
+impl Place {
+    /// Reads a PCI address as Linux writes it.
+    pub fn at(path: &str) -> Result<Self> {
+        let parts = path.strip_prefix("0000:").and_then(|rest| rest.split_once(":00."));
+        let (bus, function) = parts.with_context(|| format!("no place for a NIC at {path}"))?;
+        Ok(Self::Path { bus: u8::from_str_radix(bus, 16)?, function: function.parse()? })
+    }
 }
 
 /// What a machine is made of.
@@ -133,7 +159,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Puts a NIC back into its slot.
+    /// Puts a NIC back into its slot ([`Place::Slot`]).
     pub fn put_back(&mut self, nic: usize) -> Result<()> {
         let spec = self.spec.nics.get(nic).context("no such NIC")?;
         let device = json!({
@@ -241,12 +267,26 @@ fn arguments(spec: &Spec, folder: &Path) -> Result<Vec<String>> {
     if spec.bundle.is_some() {
         add(&format!("-smbios type=11,path={}", at("smbios")));
     }
+    let mut buses = BTreeSet::new();
     for (number, nic) in spec.nics.iter().enumerate() {
-        // A slot of its own makes a NIC one that can be pulled. No option ROM: nothing boots from it.
-        add(&format!("-device pcie-root-port,id=slot{number},chassis={number},slot={number}"));
         add(&format!("-netdev tap,id=net{number},ifname={},script=no,downscript=no", nic.tap));
+        let bus = match nic.place {
+            Place::Slot => {
+                add(&format!(
+                    "-device pcie-root-port,id=slot{number},chassis={number},slot={number}"
+                ));
+                format!("slot{number}")
+            }
+            Place::Path { bus, function } => {
+                if buses.insert(bus) {
+                    add(&format!("-device pxb-pcie,id=bus{bus},bus_nr={bus},bus=pcie.0"));
+                }
+                format!("bus{bus},addr=0.{function},multifunction=on")
+            }
+        };
+        // No option ROM: nothing boots from it.
         let device = format!("virtio-net-pci,id=nic{number},netdev=net{number},mac={}", nic.mac);
-        add(&format!("-device {device},bus=slot{number},romfile="));
+        add(&format!("-device {device},romfile=,bus={bus}"));
     }
     Ok(arguments)
 }

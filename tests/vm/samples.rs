@@ -18,3 +18,8 @@ fn converges(sample: &str, id: u16) -> Result<()> {
 fn a_balanced_bond_under_a_bridge() -> Result<()> {
     converges("five.yaml", 300)
 }
+
+#[test]
+fn lacp_bonds_at_their_pci_paths_and_a_link_local_gateway() -> Result<()> {
+    converges("eight.yaml", 8)
+}
