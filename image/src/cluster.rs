@@ -11,7 +11,7 @@ use trilith_core::bundle::{Bundle, BundleError};
 use trilith_core::names::NodeId;
 
 use crate::config;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 
 /// Make what belongs to a cluster.
 #[derive(Debug, Subcommand)]
@@ -40,7 +40,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
             return Ok(Exit::BadConfig);
         }
         Err(BundleError::NoSuchNode(node)) => {
-            anyhow::bail!("{} has no node {node}", file.display())
+            return Ok(exit::usage(&format!("{} has no node {node}", file.display())));
         }
         Err(error) => return Err(error).context("cannot make the bundle"),
     };

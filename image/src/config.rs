@@ -9,9 +9,10 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde::Serialize;
 use trilith_core::config::{self, Judged, Problem, Severity};
+use trilith_core::explain;
 use trilith_core::names::NodeId;
 
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 
 /// Judge and explain the cluster file.
 #[derive(Debug, Subcommand)]
@@ -25,6 +26,17 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show everything that follows for one node, each with its derivation.
+    Explain {
+        /// The cluster file; `-` is standard input.
+        file: PathBuf,
+        /// The node's ID.
+        #[arg(long, value_name = "ID", value_parser = node_id)]
+        node: NodeId,
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the JSON Schema of the cluster file.
     Schema,
 }
@@ -33,6 +45,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Check { files, json } => check(&files, json),
+        Command::Explain { file, node, json } => explain(&file, node, json),
         Command::Schema => schema(),
     }
 }
@@ -143,6 +156,26 @@ fn summary(report: &Report) -> String {
     }
 }
 
+fn explain(file: &Path, node: NodeId, json: bool) -> anyhow::Result<Exit> {
+    let text = read(file)?;
+    let config = match config::load(&text) {
+        Ok(config) => config,
+        Err(problems) => {
+            complain(file, &text, &problems)?;
+            return Ok(Exit::BadConfig);
+        }
+    };
+    let Some(explanation) = explain::explain(&config, node) else {
+        return Ok(exit::usage(&format!("{} has no node {node}", file.display())));
+    };
+    if json {
+        print(&format!("{}\n", serde_json::to_string_pretty(&explanation)?))?;
+    } else {
+        print(&render::explanation(&explanation))?;
+    }
+    Ok(Exit::Ok)
+}
+
 fn schema() -> anyhow::Result<Exit> {
     print(&format!("{}\n", serde_json::to_string_pretty(&config::schema())?))?;
     Ok(Exit::Ok)
@@ -153,3 +186,6 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the output")
 }
+
+#[cfg(test)]
+mod tests;

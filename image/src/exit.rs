@@ -22,6 +22,12 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// Says what is wrong with the command line where clap cannot know it.
+pub(crate) fn usage(reason: &str) -> Exit {
+    eprintln!("trilith: {reason}");
+    Exit::Usage
+}
+
 /// Prints an error with its causes, and gives the exit code of the outcome.
 pub(crate) fn report(outcome: anyhow::Result<Exit>) -> ExitCode {
     match outcome {

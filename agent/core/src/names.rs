@@ -11,6 +11,7 @@ pub use hardware::{DiskId, DriverName, HardwareSerial, HardwareUuid, PciPath};
 pub use hosts::{ClusterName, DomainName, Endpoint, Host, HttpUrl, NodeName};
 pub use routing::Asn;
 pub use secrets::{SecretName, SshKey};
+pub(crate) use units::QUANTITY;
 pub use units::{ByteSize, Count, Period, TimeOfDay};
 pub use words::{Channel, LabelKey, LabelValue};
 

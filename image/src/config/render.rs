@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use trilith_core::config::{Problem, Severity};
+use trilith_core::explain::{Explanation, Section};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -50,7 +51,7 @@ fn one(file: &str, lines: &[&str], problem: &Problem) -> String {
 
 /// The blanks before the mark, and the mark.
 fn mark(column: usize, length: usize, width: usize) -> (String, String) {
-    let before = (column - 1).min(width);
+    let before = column.saturating_sub(1).min(width);
     let length = length.min(width - before).max(1);
     (" ".repeat(before), "^".repeat(length))
 }
@@ -59,4 +60,28 @@ fn mark(column: usize, length: usize, width: usize) -> (String, String) {
 fn note(margin: &str, what: &str, text: &str) -> String {
     let indent = format!("\n{margin}   {}", " ".repeat(what.len() + 2));
     format!("{margin} {FRAME}={FRAME:#} {BOLD}{what}{BOLD:#}: {}\n", text.replace('\n', &indent))
+}
+
+/// An explanation as a table: what, value, why.
+pub(crate) fn explanation(explanation: &Explanation) -> String {
+    let sections: Vec<String> = explanation.sections.iter().map(table).collect();
+    sections.join("\n")
+}
+
+/// Longer values push their reason aside, so that one of them does not widen the whole table.
+const WIDEST_VALUE: usize = 44;
+
+fn table(section: &Section) -> String {
+    let Section { title, facts } = section;
+    let widest = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or(0);
+    let names = widest(&mut facts.iter().map(|fact| fact.name.chars().count()));
+    let values = facts.iter().map(|fact| fact.value.chars().count());
+    let values = widest(&mut values.filter(|width| *width <= WIDEST_VALUE));
+    let mut out = format!("{BOLD}{title}{BOLD:#}\n");
+    for fact in facts {
+        let (name, value, because) = (&fact.name, &fact.value, &fact.because);
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "  {name:names$}  {value:values$}  {FRAME}# {because}{FRAME:#}");
+    }
+    out
 }

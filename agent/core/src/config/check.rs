@@ -85,7 +85,7 @@ pub(super) fn check(check: Check<'_>, file: &RawFile) -> Option<Config> {
     let networks = networks::networks(check, file);
     let coordinators = coordinators(check, file);
     let nodes = nodes::nodes(check, file, &merged, &networks, &coordinators);
-    addresses::addresses(check, &merged, &networks);
+    addresses::addresses(check, file, &merged, &networks);
     let settings = settings(check, file, &merged, &networks);
     let cluster = cluster(check, file);
     let time_servers =
@@ -142,10 +142,15 @@ fn coordinators(check: Check<'_>, file: &RawFile) -> BTreeMap<NodeId, Spot> {
     if listed.len() == list.len() {
         check_count(check, listed.len(), spot);
     }
-    let nodes: Vec<NodeId> =
-        items(&file.nodes).filter_map(|(node, _)| node.id.get().copied()).collect();
+    let nodes = known_ids(file);
     for (id, spot) in &listed {
-        check_coordinator(check, *id, *spot, &nodes);
+        check_server_number(check, *id, *spot);
+        if let Some(nodes) = nodes.as_ref().filter(|nodes| !nodes.contains(id)) {
+            let known: Vec<String> = nodes.iter().take(12).map(NodeId::to_string).collect();
+            let reason = format!("coordinator {id} is not a node");
+            let help = format!("the nodes' IDs are {}; list some of them", known.join(", "));
+            check.tell(error(*spot, reason).help(help));
+        }
     }
     listed.into_iter().collect()
 }
@@ -166,16 +171,16 @@ fn check_count(check: Check<'_>, count: usize, spot: Spot) {
         _ => error(spot, format!("{count} coordinators are too many: each write waits for most"))
             .help("list 3, 5 or 7 node IDs; the other nodes are hypervisors"),
     };
-    check.tell(draft.value(format!("{count} coordinators")));
+    check.tell(draft);
 }
 
-fn check_coordinator(check: Check<'_>, id: NodeId, spot: Spot, nodes: &[NodeId]) {
-    if !nodes.contains(&id) {
-        let known: Vec<String> = nodes.iter().take(12).map(NodeId::to_string).collect();
-        let reason = format!("coordinator {id} is not a node");
-        let help = format!("the nodes' IDs are {}; list some of them", known.join(", "));
-        check.tell(error(spot, reason).help(help));
-    }
+/// The nodes' IDs; `None` if they are not all known, which is told elsewhere.
+fn known_ids(file: &RawFile) -> Option<BTreeSet<NodeId>> {
+    let nodes = file.nodes.get().filter(|nodes| !nodes.is_empty())?;
+    nodes.iter().map(|node| node.get()?.id.get().copied()).collect()
+}
+
+fn check_server_number(check: Check<'_>, id: NodeId, spot: Spot) {
     if u16::from(id) > HIGHEST_SERVER_NUMBER {
         let reason = format!(
             "a coordinator's ID is its ZooKeeper server number, which is at most {HIGHEST_SERVER_NUMBER}"

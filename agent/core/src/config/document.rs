@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::problem::Position;
-use super::spots::{Refusal, Spot, Spots};
+use super::spots::{NOT_YAML, Refusal, Spot, Spots};
 
 /// Larger files are refused: 1,000 nodes take about a tenth of it.
 const LARGEST: usize = 4 << 20;
@@ -66,7 +66,7 @@ fn not_yaml(error: &serde_yaml::Error) -> Refusal {
         column: location.column(),
         length: 1,
     });
-    Refusal { position, reason: format!("this is not YAML: {error}"), help: None }
+    Refusal { position, reason: format!("this is not YAML: {error}"), help: Some(NOT_YAML) }
 }
 
 /// Puts values and places together. They come from two parsers: where these disagree about the shape,
@@ -122,6 +122,10 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
     fn visit_unit<E: Error>(self) -> Result<Value, E> {
         Ok(Value::Scalar(Kind::Null))
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        self.visit_unit()
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv4Addr;
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +45,25 @@ impl Node {
     /// How the node sits on the network that carries `name`.
     pub fn network(&self, name: NetworkName) -> Option<&NodeNetwork> {
         self.networks.iter().find(|net| net.name == name || net.shared_by.contains(&name))
+    }
+
+    /// The BGP router ID and why it is that: the node's IPv4 address on cluster, upstream or storage; on a
+    /// node without any, the node ID as a number (RFC 6286 asks only that it is unique and not 0).
+    pub fn router_id(&self) -> (Ipv4Addr, String) {
+        let order = [NetworkName::Cluster, NetworkName::Upstream, NetworkName::Storage];
+        let v4 = |name: NetworkName| {
+            let addresses = &self.network(name)?.addresses;
+            addresses.iter().find_map(|address| match address.address {
+                IpNet::V4(v4) => Some((v4.addr(), format!("the node's IPv4 address on {name}"))),
+                IpNet::V6(_) => None,
+            })
+        };
+        order.into_iter().find_map(v4).unwrap_or_else(|| {
+            (
+                u32::from(u16::from(self.id)).into(),
+                "the node ID, for want of an IPv4 address".to_owned(),
+            )
+        })
     }
 
     /// The bond or bridge that has this link as a port.
@@ -173,4 +194,9 @@ pub struct Reserve {
     pub cpus: u16,
     /// Memory for storage.
     pub memory: ByteSize,
+}
+
+impl Reserve {
+    /// Where the cluster file says nothing: one OSD with its default memory target just fits.
+    pub const DEFAULT: Self = Self { cpus: 2, memory: ByteSize::mib(4096) };
 }

@@ -63,6 +63,8 @@ pub(super) struct Draft {
     severity: Severity,
     spot: Spot,
     on_key: bool,
+    /// It is told of a secret as such.
+    secret: bool,
     reason: String,
     value: Option<String>,
     help: Option<String>,
@@ -79,6 +81,12 @@ impl Draft {
     /// The offending value, where it is not simply the scalar at the spot.
     pub(super) fn value(mut self, value: impl Into<String>) -> Self {
         self.value = Some(value.into());
+        self
+    }
+
+    /// It tells that the value is a secret. Other problems of a secret are left out: it goes away anyway.
+    pub(super) fn secret(mut self) -> Self {
+        self.secret = true;
         self
     }
 
@@ -101,7 +109,16 @@ impl Draft {
 pub(super) fn error(spot: Spot, reason: impl Into<String>) -> Draft {
     let reason = reason.into();
     let (value, help, nodes) = (None, None, Vec::new());
-    Draft { severity: Severity::Error, spot, on_key: false, reason, value, help, nodes }
+    Draft {
+        severity: Severity::Error,
+        spot,
+        on_key: false,
+        secret: false,
+        reason,
+        value,
+        help,
+        nodes,
+    }
 }
 
 /// A warning at a spot.
@@ -137,17 +154,21 @@ impl Problems {
 
     /// Finished messages, in the order of the file. What shows on all of `all_nodes` names none of them.
     pub(super) fn finish(self, spots: &Spots, all_nodes: usize) -> Vec<Problem> {
+        let drafts = self.drafts.into_iter();
+        let drafts = drafts.filter(|draft| draft.secret || !spots.is_secret(draft.spot));
         let mut problems: Vec<Problem> =
-            self.drafts.into_iter().map(|draft| finish(draft, spots, all_nodes)).collect();
+            drafts.map(|draft| finish(draft, spots, all_nodes)).collect();
         problems.sort_by(|a, b| {
             (a.position, a.severity, &a.reason).cmp(&(b.position, b.severity, &b.reason))
         });
+        // What stands behind several aliases is one text to mend.
+        problems.dedup_by(|a, b| (a.position, &a.reason) == (b.position, &b.reason));
         problems
     }
 }
 
 fn finish(draft: Draft, spots: &Spots, all_nodes: usize) -> Problem {
-    let Draft { severity, spot, on_key, reason, value, help, nodes } = draft;
+    let Draft { severity, spot, on_key, secret: _, reason, value, help, nodes } = draft;
     let position = if on_key { spots.key_position(spot) } else { spots.position(spot) };
     let hidden = spots.is_secret(spot);
     let value = value.or_else(|| if on_key { None } else { spots.scalar(spot).map(shorten) });
@@ -156,7 +177,7 @@ fn finish(draft: Draft, spots: &Spots, all_nodes: usize) -> Problem {
         position,
         path: spots.path(spot),
         reason: if nodes.len() < all_nodes { reason + &named(&nodes) } else { reason },
-        value: value.filter(|_| !hidden),
+        value: value.filter(|value| !hidden && !value.is_empty()),
         help,
         secret: hidden || spots.is_secret_line(position.line),
     }

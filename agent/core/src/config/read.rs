@@ -14,6 +14,7 @@ use super::document::{Kind, Node};
 use super::given::GIVEN;
 use super::problem::{Problems, error};
 use super::tidy::is_secret_key;
+use crate::names::QUANTITY;
 
 /// Reads a `T`; `None` if it is wrong, which is told in `problems`.
 pub(super) fn read<'a, T: Deserialize<'a>>(
@@ -78,16 +79,16 @@ impl<'a> Reader<'a> {
     }
 
     fn integer(self, least: i128, most: i128) -> Result<i128, ReadError> {
-        let what = format!("a whole number from {least} to {most}");
+        let what = "a whole number";
         match &self.node.kind {
             Kind::Int(value) if (least..=most).contains(value) => Ok(*value),
             Kind::Text(text) if text.parse::<i128>().is_ok() => {
-                Err(self.expected(&what, Some(format!("remove the quotes: {text}"))))
+                Err(self.expected(what, Some(format!("remove the quotes: {text}"))))
             }
-            Kind::Int(value) => {
-                Err(self.tell(format!("{what} is expected here, not {value}"), None))
+            Kind::Int(_) => {
+                Err(self.tell(format!("{what} from {least} to {most} is expected here"), None))
             }
-            _ => Err(self.expected(&what, None)),
+            _ => Err(self.expected(what, None)),
         }
     }
 }
@@ -217,6 +218,10 @@ impl<'a> Deserializer<'a> for Reader<'a> {
     ) -> Result<V::Value, ReadError> {
         if name == GIVEN {
             return visitor.visit_seq(Placed { reader: self, next: Next::Place });
+        }
+        if name == QUANTITY && matches!(self.node.kind, Kind::Int(_) | Kind::Float(_)) {
+            let help = "write a unit: 500GB or 4GiB for a size, 30s or 10m for a time";
+            return Err(self.tell("a number without a unit", Some(help.to_owned())));
         }
         self.place(visitor.visit_newtype_struct(self))
     }

@@ -46,6 +46,17 @@ pub struct Ceph {
     pub osd_memory: ByteSize,
 }
 
+impl Ceph {
+    /// Where the cluster file says nothing.
+    pub const DEFAULT: Self = Self {
+        public_network: NetworkName::Storage,
+        cluster_network: NetworkName::Storage,
+        failure_domain: FailureDomain::Host,
+        pool: Pool::DEFAULT,
+        osd_memory: ByteSize::mib(4096), // Ceph's own (osd_memory_target)
+    };
+}
+
 /// What must not hold two copies of the same data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -77,6 +88,11 @@ pub struct Pool {
     pub min_size: u8,
 }
 
+impl Pool {
+    /// Where the cluster file says nothing: Ceph's own (osd_pool_default_size, osd_pool_default_min_size).
+    pub const DEFAULT: Self = Self { size: 3, min_size: 2 };
+}
+
 /// Postgres.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Postgres {
@@ -88,6 +104,16 @@ pub struct Postgres {
     pub shared_buffers: ByteSize,
     /// Patroni, which keeps one leader.
     pub patroni: Patroni,
+}
+
+impl Postgres {
+    /// Where the cluster file says nothing: Postgres' own.
+    pub const DEFAULT: Self = Self {
+        port: 5432,
+        max_connections: 100,
+        shared_buffers: ByteSize::mib(128),
+        patroni: Patroni::DEFAULT,
+    };
 }
 
 /// Patroni's timing. `loop_wait + 2 * retry_timeout <= ttl` holds, else a slow answer costs the leader its place.
@@ -105,6 +131,17 @@ pub struct Patroni {
     pub synchronous: bool,
 }
 
+impl Patroni {
+    /// Where the cluster file says nothing: Patroni's own, but no commit is lost with the leader.
+    pub const DEFAULT: Self = Self {
+        ttl: Period::seconds(30),
+        loop_wait: Period::seconds(10),
+        retry_timeout: Period::seconds(10),
+        max_lag: ByteSize::mib(1),
+        synchronous: true,
+    };
+}
+
 /// ZooKeeper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ZooKeeper {
@@ -118,6 +155,18 @@ pub struct ZooKeeper {
     pub max_connections: u16,
     /// The Java heap.
     pub heap: ByteSize,
+}
+
+impl ZooKeeper {
+    /// Where the cluster file says nothing: those of ZooKeeper's administrator's guide; the heap is ample for
+    /// a tree without bulk data.
+    pub const DEFAULT: Self = Self {
+        tick: Period::seconds(2),
+        init_limit: 10,
+        sync_limit: 5,
+        max_connections: 60,
+        heap: ByteSize::mib(256),
+    };
 }
 
 /// FRR: BGP with the routers upstream, and inside the cluster.
@@ -155,6 +204,12 @@ pub struct Bfd {
     pub receive: Period,
     /// The least time between packets sent.
     pub transmit: Period,
+}
+
+impl Bfd {
+    /// Where the cluster file says nothing: FRR's own (bfdd(8)).
+    pub const DEFAULT: Self =
+        Self { multiplier: 3, receive: Period::millis(300), transmit: Period::millis(300) };
 }
 
 /// Where releases come from.
@@ -210,6 +265,11 @@ pub struct Logging {
     pub keep: ByteSize,
 }
 
+impl Logging {
+    /// Where the cluster file says nothing.
+    pub const DEFAULT: Self = Self { remote: None, keep: ByteSize::mib(1024) };
+}
+
 /// A remote log server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LogRemote {
@@ -238,4 +298,9 @@ pub struct Metrics {
     pub network: Option<NetworkName>,
     /// The TCP port.
     pub port: u16,
+}
+
+impl Metrics {
+    /// Where the cluster file says nothing.
+    pub const DEFAULT: Self = Self { network: None, port: 9555 };
 }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use saphyr_parser::{Event, Parser, Span};
+use saphyr_parser::{Event, Parser, ScanError, Span};
 
 use super::problem::Position;
 
@@ -71,7 +71,8 @@ const MOST_VALUES: usize = 500_000;
 impl Spots {
     /// An empty file's: only the root.
     pub(super) fn empty() -> Self {
-        let root = Place::new(Spot::ROOT, Step::Root, Position::default(), None);
+        let start = Position { line: 1, column: 1, length: 0 };
+        let root = Place::new(Spot::ROOT, Step::Root, start, None);
         Self { places: vec![root], secret_lines: HashSet::new() }
     }
 
@@ -79,11 +80,7 @@ impl Spots {
     pub(super) fn locate(text: &str) -> Result<Self, Refusal> {
         let mut builder = Builder::default();
         for event in Parser::new_from_str(text) {
-            let (event, span) = event.map_err(|error| Refusal {
-                position: at(*error.marker(), 1),
-                reason: format!("this is not YAML: {}", error.info()),
-                help: None,
-            })?;
+            let (event, span) = event.map_err(|error| not_yaml(&error))?;
             builder.take(event, span)?;
         }
         let Builder { places, .. } = builder;
@@ -184,6 +181,18 @@ impl Spots {
     /// Every place.
     pub(super) fn all(&self) -> impl Iterator<Item = Spot> + use<> {
         (0..u32::try_from(self.places.len()).unwrap_or(u32::MAX)).map(Spot)
+    }
+}
+
+/// What to look for where the text is no YAML.
+pub(super) const NOT_YAML: &str = "look for a bracket, a quote or a ':' that is missing, here or above, and for wrong indentation";
+
+fn not_yaml(error: &ScanError) -> Refusal {
+    let tab = error.info().contains("tab");
+    Refusal {
+        position: at(*error.marker(), 1),
+        reason: format!("this is not YAML: {}", error.info()),
+        help: Some(if tab { "indent with blanks, not with tabs" } else { NOT_YAML }),
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::document::{Kind, Node};
 use super::problem::{Problems, error, warning};
 use super::spots::{Spot, Spots};
+use crate::names::SecretName;
 
 /// Makes the tree plain and tells what is wrong with it.
 pub(super) fn tidy(root: &mut Node, spots: &mut Spots, problems: &mut Problems) {
@@ -112,10 +113,15 @@ fn refuse_secret(spot: Spot, spots: &mut Spots, problems: &mut Problems) {
     let holds_secret = SECRET_TEXTS.iter().any(|mark| text.contains(mark)) || has_user_info(text);
     let by_text = holds_secret
         .then(|| error(spot, "this is a secret; secrets never stand in the cluster file"));
-    let Some(draft) = by_key.or(by_text) else { return };
+    let not_a_name =
+        spots.key(spot) == Some("secret") && SecretName::try_from(text.to_owned()).is_err();
+    let by_name = not_a_name.then(|| {
+        error(spot, "this is not the name of a secret: 1 to 63 of a-z, 0-9 and '-', a letter first")
+    });
+    let Some(draft) = by_key.or(by_text).or(by_name) else { return };
     let help = "remove it here, put it into the secrets file, and refer to it by `secret: NAME`; \
                 if this file has left your machine, change the secret";
-    problems.push(draft.help(help));
+    problems.push(draft.secret().help(help));
     spots.hide(spot);
 }
 

@@ -62,11 +62,19 @@ fn write_units(f: &mut fmt::Formatter<'_>, n: u64, units: &[(&str, u64)]) -> fmt
     write!(f, "{}{unit}", n / size)
 }
 
+/// The name by which the reader of the cluster file knows a number with a unit.
+pub(crate) const QUANTITY: &str = "Quantity";
+
+/// The text of a number with a unit.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(inline)]
+struct Quantity(String);
+
 /// A length of time: a whole number and one of ms, s, m, h, d. At most 365 days.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "Quantity", into = "String")]
 pub struct Period(#[schemars(with = "String")] Duration);
 
 const PERIOD_UNITS: [(&str, u64); 5] =
@@ -89,10 +97,10 @@ impl Period {
     }
 }
 
-impl TryFrom<String> for Period {
+impl TryFrom<Quantity> for Period {
     type Error = BadValue;
 
-    fn try_from(text: String) -> Result<Self, BadValue> {
+    fn try_from(Quantity(text): Quantity) -> Result<Self, BadValue> {
         let rule = "a length of time is a whole number with a unit (ms, s, m, h, d), at most 365d, such as 30s";
         let millis = split_unit(&text).and_then(|(number, unit)| {
             let (_, size) = PERIOD_UNITS.iter().find(|(name, _)| *name == unit)?;
@@ -123,7 +131,7 @@ impl fmt::Display for Period {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "Quantity", into = "String")]
 pub struct ByteSize(#[schemars(with = "String")] u64);
 
 const SIZE_UNITS: [(&str, u64); 9] = [
@@ -150,10 +158,10 @@ impl ByteSize {
     }
 }
 
-impl TryFrom<String> for ByteSize {
+impl TryFrom<Quantity> for ByteSize {
     type Error = BadValue;
 
-    fn try_from(text: String) -> Result<Self, BadValue> {
+    fn try_from(Quantity(text): Quantity) -> Result<Self, BadValue> {
         let rule = "a size is a whole number with a unit (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB), such as 8GiB";
         split_unit(&text)
             .and_then(|(number, unit)| {

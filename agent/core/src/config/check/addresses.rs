@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Check;
 use super::networks::{Core, CoreSubnet, host, is_host, last_host};
+use super::{Check, items};
 use crate::config::merge::MergedNode;
 use crate::config::problem::error;
+use crate::config::raw::{Address, RawFile, RawFrrPeer};
 use crate::config::spots::Spot;
 use crate::config::{AddressFrom, NodeAddress};
 use crate::names::{Host, NodeId};
@@ -16,13 +17,15 @@ use crate::names::{Host, NodeId};
 /// Everybody who has an address, for messages: `the gateway of upstream`.
 struct Owners<'a> {
     check: Check<'a>,
+    /// The first node with each ID. A second one has the same addresses, and the ID is what is told.
+    first: HashMap<NodeId, Spot>,
     owners: HashMap<IpAddr, (String, Spot)>,
 }
 
 /// Checks that no address is given twice. Addresses by ID go first, so that the explicit ones, which are
 /// easier to change, are the ones told of.
-pub(super) fn addresses(check: Check<'_>, nodes: &[MergedNode], cores: &[Core]) {
-    let mut owners = Owners { check, owners: HashMap::new() };
+pub(super) fn addresses(check: Check<'_>, file: &RawFile, nodes: &[MergedNode], cores: &[Core]) {
+    let mut owners = Owners { check, first: HashMap::new(), owners: HashMap::new() };
     for core in cores {
         for subnet in &core.subnets {
             owners.fixed(core, subnet);
@@ -35,6 +38,11 @@ pub(super) fn addresses(check: Check<'_>, nodes: &[MergedNode], cores: &[Core]) 
     }
     for node in nodes {
         owners.bmc(node);
+    }
+    let gateways = cores.iter().flat_map(|core| &core.subnets).filter_map(|subnet| subnet.gateway);
+    let gateways: Vec<IpAddr> = gateways.map(|(gateway, _)| gateway).collect();
+    for (peer, _) in file.frr.get().into_iter().flat_map(|frr| items(&frr.peers)) {
+        owners.peer(peer, &gateways);
     }
 }
 
@@ -84,6 +92,11 @@ impl Owners<'_> {
 
     fn node(&mut self, node: &MergedNode, core: &Core, subnet: &CoreSubnet, from: AddressFrom) {
         let Some((address, spot)) = node_address(node, core, subnet.net, from) else { return };
+        let id = node.id.get().copied();
+        let again = id.is_some_and(|id| *self.first.entry(id).or_insert(node.spot) != node.spot);
+        if again && from == AddressFrom::NodeId {
+            return;
+        }
         let owner = format!("the address of node {} on {}", node.label, core.name);
         let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
         let key = format!("networks.{}.{family}.address", core.name);
@@ -99,6 +112,17 @@ impl Owners<'_> {
         if let Some((Host::Address(address), spot)) = given {
             let owner = format!("the BMC of node {}", node.label);
             self.claim(*address, &owner, spot, "each node has a BMC of its own");
+        }
+    }
+
+    /// A router may well be the gateway, but none of the cluster's own addresses.
+    fn peer(&self, peer: &RawFrrPeer, gateways: &[IpAddr]) {
+        let Some((Address(address), spot)) = peer.address.at() else { return };
+        let taken = self.owners.get(address).filter(|_| !gateways.contains(address));
+        if let Some((owner, at)) = taken {
+            let line = self.check.spots.line(*at);
+            let reason = format!("peer {address} is {owner} (line {line})");
+            self.check.tell(error(spot, reason).help("write the address of a router"));
         }
     }
 }

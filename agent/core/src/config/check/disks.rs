@@ -29,19 +29,13 @@ fn rule(check: Check<'_>, node: &MergedNode, raw: &RawDisk, spot: Spot) -> Optio
         min_size: min_size.get().copied(),
         max_size: max_size.get().copied(),
     };
-    let written = !(id.is_absent()
-        && path.is_absent()
-        && serial.is_absent()
-        && model.is_absent()
-        && kind.is_absent()
-        && min_size.is_absent()
-        && max_size.is_absent());
-    if !written {
+    if disk == Disk::default() {
         let help = "give at least one of id, path, serial, model, kind, min_size, max_size";
-        check.tell_on(
-            node,
-            error(spot, "a disk rule without a criterion fits every disk").help(help),
-        );
+        let draft = error(spot, "a disk rule without a criterion fits every disk").help(help);
+        // A rule whose only criterion is wrong has been told of.
+        if is_empty(raw) {
+            check.tell_on(node, draft);
+        }
         return None;
     }
     if let (Some(min), Some((max, at))) = (disk.min_size, max_size.at())
@@ -52,6 +46,13 @@ fn rule(check: Check<'_>, node: &MergedNode, raw: &RawDisk, spot: Spot) -> Optio
         return None;
     }
     Some(disk)
+}
+
+/// Whether nothing is written in a rule, not even something wrong.
+fn is_empty(raw: &RawDisk) -> bool {
+    let RawDisk { id, path, serial, model, kind, min_size, max_size } = raw;
+    let names = id.is_absent() && path.is_absent() && serial.is_absent() && model.is_absent();
+    names && kind.is_absent() && min_size.is_absent() && max_size.is_absent()
 }
 
 /// The OSDs of a node; the rules may not choose the same disk, as far as the file can tell.
@@ -67,11 +68,11 @@ pub(super) fn osds(check: Check<'_>, node: &MergedNode, system: Option<&Disk>) -
         };
         if let Some((_, owner)) = taken.iter().find(|(disk, _)| same_disk(disk, &osd.disk)) {
             let at = raw.disk.at().map_or(spot, |(_, spot)| spot);
-            let reason = format!("this rule chooses the disk of {owner}");
+            let reason = format!("this rule chooses {owner}");
             check.tell_on(node, error(at, reason).help("choose another disk"));
             sound = false;
         }
-        taken.push((osd.disk.clone(), "another OSD rule"));
+        taken.push((osd.disk.clone(), "the disk of another OSD rule"));
         osds.push(osd);
     }
     sound.then_some(osds)

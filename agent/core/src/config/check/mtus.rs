@@ -48,23 +48,28 @@ impl Mtus<'_> {
     /// Whether `name` fits on `lower`.
     fn fits(&self, name: &IfName, shape: &Shape, lower: &IfName) -> bool {
         let (mtu, lower_mtu) = (self.of(name).0, self.of(lower).0);
-        let bond = matches!(shape.kind, LinkKind::Bond(_));
-        // The kernel gives every port of a bond the bond's MTU.
-        if mtu < lower_mtu && bond || mtu > lower_mtu {
-            let at = shape.mtu.or_else(|| self.shapes.shapes.get(lower)?.mtu);
-            let spot = at.map_or(shape.spot, |(_, spot)| spot);
-            let what = if mtu > lower_mtu { "above" } else { "not" };
-            let role = if matches!(shape.kind, LinkKind::Vlan { .. }) { "parent" } else { "port" };
-            let reason =
-                format!("MTU {mtu} of `{name}` is {what} {lower_mtu} of its {role} `{lower}`");
-            let help = if bond {
-                format!("give the MTU to `{name}` alone: its ports follow")
-            } else {
-                format!("write at most {lower_mtu} here, or give `{lower}` an `mtu` of {mtu}")
-            };
-            self.shapes.tell(error(spot, reason).value(mtu.to_string()).help(help));
-            return false;
-        }
-        true
+        let (reason, help) = match &shape.kind {
+            // The kernel gives every port of a bond the bond's MTU.
+            LinkKind::Bond(_) if mtu != lower_mtu => (
+                format!("bond `{name}` has MTU {mtu}, but its port `{lower}` has {lower_mtu}"),
+                format!("give the MTU to `{name}` alone: its ports follow"),
+            ),
+            LinkKind::Vlan { .. } | LinkKind::Bridge { .. } if mtu > lower_mtu => (
+                format!(
+                    "MTU {mtu} of `{name}` is above {lower_mtu} of `{lower}`, which carries it"
+                ),
+                format!("write at most {lower_mtu} here, or give `{lower}` an `mtu` of {mtu}"),
+            ),
+            LinkKind::Nic(_)
+            | LinkKind::Bond(_)
+            | LinkKind::Vlan { .. }
+            | LinkKind::Bridge { .. } => {
+                return true;
+            }
+        };
+        let at = shape.mtu.or_else(|| self.shapes.shapes.get(lower)?.mtu);
+        let spot = at.map_or(shape.spot, |(_, spot)| spot);
+        self.shapes.tell(error(spot, reason).help(help));
+        false
     }
 }

@@ -14,11 +14,7 @@ use crate::config::spots::Spot;
 use crate::config::{
     Bmc, Link, LinkKind, Match, MtuFrom, NetworkName, Node, NodeNetwork, Reserve, Role,
 };
-use crate::names::{ByteSize, IfName, MacAddr, NodeId};
-
-/// Kept for storage where the file says nothing.
-const RESERVED_CPUS: u16 = 2;
-const RESERVED_MEMORY: ByteSize = ByteSize::mib(4096);
+use crate::names::{IfName, MacAddr, NodeId};
 
 /// Every node; `None` if something is wrong with one, which is told.
 pub(super) fn nodes(
@@ -77,8 +73,8 @@ fn one(
         system_disk: system_disk?,
         osds: osds?,
         reserve: Reserve {
-            cpus: given_or(&node.reserve.cpus, RESERVED_CPUS),
-            memory: given_or(&node.reserve.memory, RESERVED_MEMORY),
+            cpus: given_or(&node.reserve.cpus, Reserve::DEFAULT.cpus),
+            memory: given_or(&node.reserve.memory, Reserve::DEFAULT.memory),
         },
         labels: labels.collect(),
         links: links?,

@@ -75,8 +75,6 @@ fn check_peer(
     }
 }
 
-const BFD_DEFAULT: Period = Period::millis(300);
-
 /// FRR's own bounds (bfdd(8)): a multiplier of 2 to 255, intervals of 10 ms to 60 s.
 fn check_bfd(check: Check<'_>, raw: RawBfd) -> Bfd {
     let RawBfd { multiplier, receive, transmit } = raw;
@@ -94,8 +92,8 @@ fn check_bfd(check: Check<'_>, raw: RawBfd) -> Bfd {
         }
     }
     Bfd {
-        multiplier: given_or(&multiplier, 3),
-        receive: given_or(&receive, BFD_DEFAULT),
-        transmit: given_or(&transmit, BFD_DEFAULT),
+        multiplier: given_or(&multiplier, Bfd::DEFAULT.multiplier),
+        receive: given_or(&receive, Bfd::DEFAULT.receive),
+        transmit: given_or(&transmit, Bfd::DEFAULT.transmit),
     }
 }

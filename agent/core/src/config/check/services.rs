@@ -9,8 +9,8 @@ use crate::config::problem::{error, warning};
 use crate::config::raw::{RawFile, RawLogRemote, RawPool, RawWindow, RawZooKeeper};
 use crate::config::spots::Spot;
 use crate::config::{
-    Ceph, FailureDomain, LogProtocol, LogRemote, Logging, Metrics, NetworkName, Patroni, Pool,
-    Postgres, Update, Weekday, Window, ZooKeeper,
+    Ceph, FailureDomain, LogProtocol, LogRemote, Logging, Metrics, Patroni, Pool, Postgres, Update,
+    Weekday, Window, ZooKeeper,
 };
 use crate::names::{ByteSize, Channel, Count, LabelKey, Period};
 
@@ -28,18 +28,19 @@ pub(super) fn ceph(check: Check<'_>, file: &RawFile, nodes: &[MergedNode]) -> Op
         raw.pool.at().or(None).map(|(_, spot)| spot).or(file.ceph.at().map(|(_, spot)| spot));
     warn_of_few_domains(check, &failure_domain, pool, nodes, spot.unwrap_or(Spot::ROOT));
     Some(Ceph {
-        public_network: given_or(&raw.public_network, NetworkName::Storage),
-        cluster_network: given_or(&raw.cluster_network, NetworkName::Storage),
+        public_network: given_or(&raw.public_network, Ceph::DEFAULT.public_network),
+        cluster_network: given_or(&raw.cluster_network, Ceph::DEFAULT.cluster_network),
         failure_domain,
         pool,
-        osd_memory: given_or(&raw.osd_memory, ByteSize::mib(4096)),
+        osd_memory: given_or(&raw.osd_memory, Ceph::DEFAULT.osd_memory),
     })
 }
 
 fn failure_domain(word: Option<&LabelKey>) -> FailureDomain {
     match word.map(LabelKey::as_str) {
         Some("osd") => FailureDomain::Osd,
-        None | Some("host") => FailureDomain::Host,
+        None => Ceph::DEFAULT.failure_domain,
+        Some("host") => FailureDomain::Host,
         Some(_) => word.cloned().map_or(FailureDomain::Host, FailureDomain::Label),
     }
 }
@@ -65,8 +66,8 @@ fn check_domain_labels(
 
 fn pool(check: Check<'_>, raw: RawPool) -> Pool {
     let RawPool { size: raw_size, min_size: raw_min } = raw;
-    let size = given_or(&raw_size, 3);
-    let min_size = given_or(&raw_min, size.min(2));
+    let size = given_or(&raw_size, Pool::DEFAULT.size);
+    let min_size = given_or(&raw_min, size.min(Pool::DEFAULT.min_size));
     if let Some((0, spot)) = raw_size.at() {
         check.tell(error(spot, "a pool has at least one copy").help("write 3"));
     } else if let Some((1, spot)) = raw_size.at() {
@@ -115,9 +116,9 @@ fn warn_of_few_domains(
 pub(super) fn postgres(check: Check<'_>, file: &RawFile) -> Postgres {
     let raw = file.postgres.get().cloned().unwrap_or_default();
     Postgres {
-        port: count_or(&raw.port, 5432),
-        max_connections: count_or(&raw.max_connections, 100),
-        shared_buffers: given_or(&raw.shared_buffers, ByteSize::mib(128)),
+        port: count_or(&raw.port, Postgres::DEFAULT.port),
+        max_connections: count_or(&raw.max_connections, Postgres::DEFAULT.max_connections),
+        shared_buffers: given_or(&raw.shared_buffers, Postgres::DEFAULT.shared_buffers),
         patroni: patroni(check, &raw.patroni),
     }
 }
@@ -143,11 +144,11 @@ fn patroni(check: Check<'_>, given: &Given<crate::config::raw::RawPatroni>) -> P
         }
     }
     let patroni = Patroni {
-        ttl: given_or(&raw.ttl, Period::seconds(30)),
-        loop_wait: given_or(&raw.loop_wait, Period::seconds(10)),
-        retry_timeout: given_or(&raw.retry_timeout, Period::seconds(10)),
-        max_lag: given_or(&raw.max_lag, ByteSize::mib(1)),
-        synchronous: given_or(&raw.synchronous, true),
+        ttl: given_or(&raw.ttl, Patroni::DEFAULT.ttl),
+        loop_wait: given_or(&raw.loop_wait, Patroni::DEFAULT.loop_wait),
+        retry_timeout: given_or(&raw.retry_timeout, Patroni::DEFAULT.retry_timeout),
+        max_lag: given_or(&raw.max_lag, Patroni::DEFAULT.max_lag),
+        synchronous: given_or(&raw.synchronous, Patroni::DEFAULT.synchronous),
     };
     let needed = patroni.loop_wait.as_duration() + 2 * patroni.retry_timeout.as_duration();
     if let Some((_, spot)) = given.at()
@@ -182,11 +183,11 @@ pub(super) fn zookeeper(check: Check<'_>, file: &RawFile) -> Option<ZooKeeper> {
         check.tell(error(spot, "ZooKeeper needs a heap of at least 64MiB").help("256MiB is usual"));
     }
     Some(ZooKeeper {
-        tick: given_or(&tick, Period::seconds(2)),
-        init_limit: count_or(&init_limit, 10),
-        sync_limit: count_or(&sync_limit, 5),
-        max_connections: count_or(&max_connections, 60),
-        heap: given_or(&heap, ByteSize::mib(256)),
+        tick: given_or(&tick, ZooKeeper::DEFAULT.tick),
+        init_limit: count_or(&init_limit, ZooKeeper::DEFAULT.init_limit),
+        sync_limit: count_or(&sync_limit, ZooKeeper::DEFAULT.sync_limit),
+        max_connections: count_or(&max_connections, ZooKeeper::DEFAULT.max_connections),
+        heap: given_or(&heap, ZooKeeper::DEFAULT.heap),
     })
 }
 
@@ -241,7 +242,7 @@ pub(super) fn logging(check: Check<'_>, file: &RawFile) -> Option<Logging> {
         return None;
     }
     let raw = file.logging.get().cloned().unwrap_or_default();
-    let keep = given_or(&raw.keep, ByteSize::mib(1024));
+    let keep = given_or(&raw.keep, Logging::DEFAULT.keep);
     let remote = match raw.remote.at() {
         None => None,
         Some((RawLogRemote { address, protocol }, spot)) => {
@@ -256,5 +257,8 @@ pub(super) fn logging(check: Check<'_>, file: &RawFile) -> Option<Logging> {
 /// Metrics.
 pub(super) fn metrics(file: &RawFile) -> Metrics {
     let raw = file.metrics.get().cloned().unwrap_or_default();
-    Metrics { network: raw.network.get().copied(), port: count_or(&raw.port, 9555) }
+    Metrics {
+        network: raw.network.get().copied(),
+        port: count_or(&raw.port, Metrics::DEFAULT.port),
+    }
 }

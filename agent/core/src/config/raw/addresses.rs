@@ -27,27 +27,27 @@ macro_rules! parsed_text {
 
 parsed_text! {
     /// An IPv4 or IPv6 address, without a prefix length.
-    Address(IpAddr), "an address is IPv4 or IPv6 without a prefix length, such as 10.0.0.53 or fd00::53"
+    Address(IpAddr), "an address without a prefix length is expected here, such as 10.0.0.53 or fd00::53"
 }
 
 parsed_text! {
     /// An IPv4 address, without a prefix length.
-    AddressV4(Ipv4Addr), "an IPv4 address here has no prefix length, such as 10.0.0.3"
+    AddressV4(Ipv4Addr), "an IPv4 address without a prefix length is expected here, such as 10.0.0.3"
 }
 
 parsed_text! {
     /// An IPv6 address, without a prefix length.
-    AddressV6(Ipv6Addr), "an IPv6 address here has no prefix length, such as fd00:1::3"
+    AddressV6(Ipv6Addr), "an IPv6 address without a prefix length is expected here, such as fd00:1::3"
 }
 
 parsed_text! {
     /// An IPv4 subnet: network address and prefix length.
-    SubnetV4(Ipv4Net), "an IPv4 subnet is network/prefix length, such as 10.0.0.0/24"
+    SubnetV4(Ipv4Net), "an IPv4 subnet is expected here, network and prefix length, such as 10.0.0.0/24"
 }
 
 parsed_text! {
     /// An IPv6 subnet: network address and prefix length.
-    SubnetV6(Ipv6Net), "an IPv6 subnet is network/prefix length, such as fd00:1::/64"
+    SubnetV6(Ipv6Net), "an IPv6 subnet is expected here, network and prefix length, such as fd00:1::/64"
 }
 
 impl From<AddressV4> for IpAddr {
