@@ -6,8 +6,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::config::{
     BalanceHash, Bond, BondMode, Config, LacpRate, Link, LinkKind, NicChoice, Node, NodeAddress,
+    NodeNetwork,
 };
-use crate::names::{IfName, NodeId};
+use crate::names::{IfName, Mtu, NodeId};
 use crate::{network, services};
 
 /// Kernel parameters of the whole host. A node routes for its machines; which packets pass is the firewall's.
@@ -50,7 +51,7 @@ pub fn network(config: &Config, id: NodeId) -> Option<network::Desired> {
         node.links.iter().map(|(name, link)| (name.clone(), desired_link(node, name, link)));
     Some(network::Desired {
         links: links.collect(),
-        routes: default_routes(node),
+        routes: subnet_routes(node).chain(default_routes(node)).collect(),
         sysctls: texts(&HOST_SYSCTLS),
         link_sysctls: texts(&LINK_SYSCTLS),
     })
@@ -135,20 +136,41 @@ fn addresses_on<'a>(node: &'a Node, link: &'a IfName) -> impl Iterator<Item = &'
     node.networks.iter().filter(move |net| net.link == *link).flat_map(|net| &net.addresses)
 }
 
-fn default_routes(node: &Node) -> Vec<network::Route> {
-    let with_gateway = node.networks.iter().flat_map(|net| {
-        net.addresses.iter().filter_map(|address| Some((&net.link, address.gateway?)))
-    });
-    with_gateway
-        .map(|(link, gateway)| network::Route {
-            destination: if gateway.is_ipv4() {
-                IpNet::V4(Ipv4Net::default())
-            } else {
-                IpNet::V6(Ipv6Net::default())
-            },
-            gateway,
-            link: link.clone(),
-            metric: None,
+/// Metric of a route that comes before the kernel's own to the same subnet (256).
+const BEFORE_THE_KERNELS: u32 = 128;
+
+/// A network whose packets must be smaller than its link allows, such as an upstream with 1500 bytes on a
+/// link that it shares with a storage network with 9000.
+fn subnet_routes(node: &Node) -> impl Iterator<Item = network::Route> {
+    let smaller = node.networks.iter().filter(|net| smaller_mtu(node, net).is_some());
+    smaller.flat_map(|net| {
+        net.addresses.iter().map(|address| network::Route {
+            destination: address.address.trunc(),
+            gateway: None,
+            link: net.link.clone(),
+            metric: Some(BEFORE_THE_KERNELS),
+            mtu: Some(net.mtu),
         })
-        .collect()
+    })
+}
+
+fn smaller_mtu(node: &Node, net: &NodeNetwork) -> Option<Mtu> {
+    node.links.get(&net.link).filter(|link| net.mtu < link.mtu).map(|_| net.mtu)
+}
+
+fn default_routes(node: &Node) -> impl Iterator<Item = network::Route> {
+    let with_gateway = node.networks.iter().flat_map(|net| {
+        net.addresses.iter().filter_map(move |address| Some((net, address.gateway?)))
+    });
+    with_gateway.map(|(net, gateway)| network::Route {
+        destination: if gateway.is_ipv4() {
+            IpNet::V4(Ipv4Net::default())
+        } else {
+            IpNet::V6(Ipv6Net::default())
+        },
+        gateway: Some(gateway),
+        link: net.link.clone(),
+        metric: None,
+        mtu: smaller_mtu(node, net),
+    })
 }

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use ipnet::IpNet;
 
 use super::desired::{Kind, Link};
+use super::links::fallen;
 use super::observed::{ObservedAddress, ObservedKind, ObservedLink};
 use super::step::Step;
 use super::view::View;
@@ -80,9 +81,10 @@ fn find<'a>(
         plan.problems.push(Problem { object: format!("{address} on {kernel}"), reason });
         return Some(other);
     }
-    // A link that is made anew has lost its addresses.
+    // A link that is made anew has lost its addresses, one that was down the IPv6 ones.
     view.logical(kernel)?;
-    there.find(|seen| seen.address == *address)
+    let lost = matches!(address, IpNet::V6(_)) && fallen(view, &plan.steps).contains(kernel);
+    there.find(|seen| seen.address == *address && !lost)
 }
 
 fn add_v6(view: &View, kernel: &IfName, address: IpNet, plan: &mut Plan<Step>) {

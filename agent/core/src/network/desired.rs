@@ -225,11 +225,15 @@ impl fmt::Display for XmitHashPolicy {
 pub struct Route {
     /// Where it leads; `0.0.0.0/0` and `::/0` are the default routes.
     pub destination: IpNet,
-    /// The next hop, a neighbour on the link.
-    pub gateway: IpAddr,
+    /// The next hop, a neighbour on the link; `None` for a subnet on the link itself.
+    #[serde(default)]
+    pub gateway: Option<IpAddr>,
     /// The link, by logical name.
     pub link: IfName,
     /// Which of several routes to one destination is taken: the lowest. `None` is the kernel's default.
     #[serde(default)]
     pub metric: Option<u32>,
+    /// The largest packet in bytes, if it is less than the link's MTU.
+    #[serde(default)]
+    pub mtu: Option<Mtu>,
 }

@@ -4,6 +4,8 @@
 //! bond down or without ports; a VLAN's MTU is at most its parent's, so MTUs grow from the bottom up and
 //! shrink from the top down; a bond gives its MTU to its ports.
 
+use std::collections::BTreeSet;
+
 use super::bond;
 use super::desired::{Kind, Link};
 use super::observed::{ObservedKind, ObservedLink};
@@ -159,6 +161,25 @@ fn set_up(view: &View, logical: &IfName, link: &Link, steps: &mut Vec<Step>) {
     if !seen.up || falls {
         steps.push(Step::SetUp(seen.name.clone()));
     }
+}
+
+/// Links that these steps set down and up again, with the VLANs on them: they lose their IPv6 addresses and
+/// all their routes on the way.
+pub(super) fn fallen<'a>(view: &View<'a>, steps: &[Step]) -> BTreeSet<&'a IfName> {
+    let set_down = |link: &ObservedLink| {
+        steps.iter().any(|step| matches!(step, Step::SetDown(name) if *name == link.name))
+    };
+    let mut fallen = BTreeSet::new();
+    let mut links: Vec<_> = view.observed.links.iter().collect();
+    links.sort_by_key(|link| height(view, link, 0));
+    for link in links {
+        let with_parent = matches!(&link.kind,
+            ObservedKind::Vlan { parent: Some(parent), .. } if fallen.contains(parent));
+        if with_parent || set_down(link) {
+            fallen.insert(&link.name);
+        }
+    }
+    fallen
 }
 
 /// Links that are up without carrier although nothing below them explains it.

@@ -172,6 +172,9 @@ pub struct ObservedRoute {
     /// Which of several routes to one destination is taken: the lowest.
     #[serde(default)]
     pub metric: u32,
+    /// The largest packet in bytes, if the route itself says one.
+    #[serde(default)]
+    pub mtu: Option<u32>,
     /// Who added it: [`ROUTE_PROTOCOL`] marks the agent's own.
     #[serde(default)]
     pub protocol: u8,

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 
 use super::desired::Route;
+use super::links::fallen;
 use super::observed::{ObservedAddress, ObservedRoute};
 use super::step::{Hop, Step};
 use super::view::View;
@@ -25,6 +26,7 @@ pub(super) fn remove(view: &View, steps: &mut Vec<Step>) {
                 gateway: seen.gateway,
                 link: seen.link.clone(),
                 metric: seen.metric,
+                mtu: seen.mtu,
             }));
         }
     }
@@ -32,10 +34,11 @@ pub(super) fn remove(view: &View, steps: &mut Vec<Step>) {
 
 /// Adds what is missing and can be reached.
 pub(super) fn add(view: &View, plan: &mut Plan<Step>) {
+    let fallen = fallen(view, &plan.steps);
     for route in &view.desired.routes {
         let Some(hop) = hop(view, route) else { continue };
-        let there: Vec<_> =
-            view.observed.routes.iter().filter(|seen| same_place(&hop, seen)).collect();
+        let there = view.observed.routes.iter().filter(|seen| same_place(&hop, seen));
+        let there: Vec<_> = there.filter(|seen| !fallen.contains(&seen.link)).collect();
         if there.iter().any(|seen| is_same(&hop, seen)) || !reaches(view, &hop, plan) {
             continue;
         }
@@ -55,13 +58,14 @@ pub(super) fn add(view: &View, plan: &mut Plan<Step>) {
 
 /// The route in the kernel's words, `None` if its link cannot be there.
 fn hop(view: &View, route: &Route) -> Option<Hop> {
-    let Route { destination, gateway, link, metric } = route;
+    let Route { destination, gateway, link, metric, mtu } = route;
     let default = if matches!(destination, IpNet::V6(_)) { IPV6_METRIC } else { 0 };
     Some(Hop {
         destination: *destination,
-        gateway: Some(*gateway),
+        gateway: *gateway,
         link: view.kernel_name(link)?.clone(),
         metric: metric.unwrap_or(default),
+        mtu: mtu.map(u32::from),
     })
 }
 
@@ -71,14 +75,22 @@ fn same_place(hop: &Hop, seen: &ObservedRoute) -> bool {
 }
 
 fn is_same(hop: &Hop, seen: &ObservedRoute) -> bool {
-    same_place(hop, seen) && seen.gateway == hop.gateway && seen.link == hop.link
+    let ObservedRoute {
+        destination: _,
+        metric: _,
+        gateway,
+        link,
+        mtu,
+        protocol: _, /* whose it is */
+    } = seen;
+    same_place(hop, seen) && *gateway == hop.gateway && *link == hop.link && *mtu == hop.mtu
 }
 
-/// Whether the next hop lies in a subnet of the link, by an address that is there or comes in this plan. If
+/// Whether the next hop, or the destination itself, lies in a subnet of the link, by an address that is there or comes in this plan. If
 /// none does, the address has a problem or a probe to wait for, and the route needs no words of its own,
 /// unless no address is to come that could help.
 fn reaches(view: &View, hop: &Hop, plan: &mut Plan<Step>) -> bool {
-    let Some(gateway) = hop.gateway else { return true };
+    let gateway = hop.gateway.unwrap_or(hop.destination.network());
     let covers = |link: &IfName, address: &IpNet| *link == hop.link && address.contains(&gateway);
     let stays = |seen: &ObservedAddress| {
         covers(&seen.link, &seen.address)

@@ -125,6 +125,8 @@ pub struct Hop {
     pub link: IfName,
     /// The metric.
     pub metric: u32,
+    /// The largest packet in bytes, if it is less than the link's MTU.
+    pub mtu: Option<u32>,
 }
 
 impl fmt::Display for Step {
@@ -185,7 +187,7 @@ impl fmt::Display for BondOption {
 
 impl fmt::Display for Hop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { destination, gateway, link, metric } = self;
+        let Self { destination, gateway, link, metric, mtu } = self;
         if destination.prefix_len() == 0 {
             let family = if matches!(destination, IpNet::V4(_)) { "IPv4" } else { "IPv6" };
             write!(f, "default ({family})")?;
@@ -196,6 +198,9 @@ impl fmt::Display for Hop {
             write!(f, " via {gateway}")?;
         }
         write!(f, " on {link}")?;
-        if *metric == 0 { Ok(()) } else { write!(f, " metric {metric}") }
+        if *metric > 0 {
+            write!(f, " metric {metric}")?;
+        }
+        mtu.map_or(Ok(()), |mtu| write!(f, " MTU {mtu}"))
     }
 }

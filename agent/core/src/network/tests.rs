@@ -1,5 +1,7 @@
 //! Golden plans, and properties of plans in a small world.
 
+mod converges; // properties in a small world
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;

@@ -7,7 +7,7 @@ use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::route::{
-    RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
@@ -20,6 +20,10 @@ use trilith_core::network::{
 
 use super::connection::Connection;
 use super::{NetlinkError, bond};
+
+/// Metric of the route to an address's own subnet, which the kernel makes. IPv6 has this one anyway; IPv4's
+/// 0 would leave no room for a route with a smaller MTU before it.
+const SUBNET_METRIC: u32 = 256;
 
 /// Carries a step out. Parameters and probes are not for the kernel's netlink and do nothing here.
 pub(super) async fn apply(connection: &Connection, step: &Step) -> Result<(), NetlinkError> {
@@ -162,6 +166,7 @@ fn address_message(index: u32, address: IpNet) -> AddressMessage {
             .build(),
     };
     message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(ADDRESS_PROTOCOL)));
+    message.attributes.push(AddressAttribute::RoutePriority(SUBNET_METRIC));
     message
 }
 
@@ -186,5 +191,6 @@ fn route_message(index: u32, hop: &Hop) -> RouteMessage {
     if hop.metric > 0 {
         attributes.push(RouteAttribute::Priority(hop.metric));
     }
+    attributes.extend(hop.mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])));
     message
 }

@@ -274,6 +274,38 @@ fn mtus_change_without_dropping_an_address() {
 }
 
 #[test]
+fn a_network_may_have_a_smaller_mtu_than_its_link() {
+    lab(async |lab| {
+        let mut want = desired(
+            r#"
+links: {uplink: {kind: !nic {name: eno1}, mtu: 9000, addresses: [10.0.0.3/24, 10.2.0.3/24, "fd00::3/64"]}}
+routes:
+  - {destination: 10.0.0.0/24, link: uplink, metric: 128, mtu: 1500}
+  - {destination: "fd00::/64", link: uplink, metric: 128, mtu: 1500}
+  - {destination: 0.0.0.0/0, gateway: 10.0.0.1, link: uplink, mtu: 1500}
+"#,
+        );
+        lab.converge(&want).await;
+        for (to, mtu) in
+            [("10.0.0.1", true), ("fd00::1", true), ("8.8.8.8", true), ("10.2.0.1", false)]
+        {
+            let route = sh(&format!("ip route get {to}")).unwrap();
+            assert_eq!(route.contains("mtu 1500"), mtu, "{route}");
+        }
+        // Without the limit only the routes change.
+        want.routes.clear();
+        let steps = lab.converge(&want).await;
+        assert!(
+            steps.iter().all(|step| matches!(step, Step::RemoveRoute(_))),
+            "{:?}",
+            texts(&steps)
+        );
+        let route = sh("ip route get 10.0.0.1").unwrap();
+        assert!(route.contains("dev eno1") && !route.contains("mtu"), "{route}");
+    });
+}
+
+#[test]
 fn an_address_moves_from_a_nic_to_a_bridge_and_back() {
     lab(async |lab| {
         lab.converge(&single("10.0.0.3/24")).await;
@@ -340,6 +372,7 @@ fn a_refusal_carries_the_kernels_own_words() {
             gateway: Some("10.8.0.1".parse().unwrap()),
             link: "eno1".to_owned().try_into().unwrap(),
             metric: 0,
+            mtu: None,
         });
         let error = lab.netlink.apply(&step).await.unwrap_err();
         assert_eq!(

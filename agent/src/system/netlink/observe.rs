@@ -11,7 +11,7 @@ use rtnetlink::packet_route::link::{
     LinkInfo, LinkLayerType, LinkMessage, Prop,
 };
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteType,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use trilith_core::names::{IfName, MacAddr};
@@ -253,12 +253,13 @@ fn observed_route(message: &RouteMessage, names: &Names) -> Option<ObservedRoute
     if header.kind != RouteType::Unicast || header.table != RouteHeader::RT_TABLE_MAIN {
         return None;
     }
-    let (mut gateway, mut link, mut metric) = (None, None, 0);
+    let (mut gateway, mut link, mut metric, mut mtu) = (None, None, 0, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Gateway(address) => gateway = ip(address),
             RouteAttribute::Oif(index) => link = names.get(index).cloned(),
             RouteAttribute::Priority(priority) => metric = *priority,
+            RouteAttribute::Metrics(metrics) => mtu = metrics.iter().find_map(route_mtu),
             _ => {}
         }
     }
@@ -267,8 +268,16 @@ fn observed_route(message: &RouteMessage, names: &Names) -> Option<ObservedRoute
         gateway,
         link: link?,
         metric,
+        mtu,
         protocol: header.protocol.into(),
     })
+}
+
+fn route_mtu(metric: &RouteMetric) -> Option<u32> {
+    match metric {
+        RouteMetric::Mtu(bytes) => Some(*bytes),
+        _ => None,
+    }
 }
 
 /// Where a route leads; without an attribute everywhere.
