@@ -3,6 +3,8 @@
 pub mod bundle; // what one node gets
 pub mod config; // the cluster file: YAML text -> merged -> valid Config
 pub mod explain; // every derived value of a node with its derivation
+#[cfg(test)]
+mod golden; // golden plans: one test per subject
 pub mod names; // small valid values: NodeId, IfName, VlanId, Mtu, …
 pub mod network; // links, addresses, routes and sysctls of the core networks
 pub mod node; // what the cluster file means for each subject of one node

@@ -1,7 +1,11 @@
 //! The machine's console: what a person in front of it, or on its serial line, needs to read.
 
-use std::io::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::mpsc::{SyncSender, sync_channel};
+
+use nix::fcntl::OFlag;
 
 use super::log::Reader;
 
@@ -16,8 +20,7 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// The console behind standard output, where the unit file puts it; silent for a person at a terminal, who
-    /// reads the log.
+    /// The console of a node; silent for a person at a terminal, who reads the log.
     pub(crate) fn start(reader: Reader) -> Self {
         if reader == Reader::Person {
             return Self { messages: None };
@@ -25,27 +28,30 @@ impl Console {
         let (sender, receiver) = sync_channel::<String>(WAITING);
         let thread = std::thread::Builder::new().name("console".into()).stack_size(64 << 10);
         let started = thread.spawn(move || {
-            let mut out = std::io::stdout();
             for message in receiver {
-                // A console that is gone must not stop the agent; the journal has the same news.
-                let _ = out.write_all(message.as_bytes()).and_then(|()| out.flush());
+                // A machine without a console, or one that is gone, must not stop the agent: the journal has
+                // the same news.
+                let _ = open().and_then(|mut console| console.write_all(message.as_bytes()));
             }
         });
         Self { messages: started.is_ok().then_some(sender) }
     }
 
-    /// Writes lines, each marked as the agent's. The carriage returns are for a console in raw mode.
+    /// Writes lines, each marked as the agent's.
     pub(crate) fn say(&self, text: &str) {
-        if let Some(messages) = &self.messages {
-            let marked = text.replace('\n', "\r\ntrilithd: ");
-            let _ = messages.try_send(format!("trilithd: {marked}\r\n"));
-        }
+        self.show(&format!("trilithd: {}\n", text.replace('\n', "\ntrilithd: ")));
     }
 
     /// Writes lines as they are, for a person to copy.
     pub(crate) fn show(&self, text: &str) {
         if let Some(messages) = &self.messages {
-            let _ = messages.try_send(text.replace('\n', "\r\n"));
+            let _ = messages.try_send(text.to_owned());
         }
     }
+}
+
+/// Opened for each message, as the kernel may give the console to another device meanwhile, and without making
+/// it this process's controlling terminal, whose end would be a SIGHUP.
+fn open() -> io::Result<File> {
+    OpenOptions::new().write(true).custom_flags(OFlag::O_NOCTTY.bits()).open("/dev/console")
 }

@@ -7,7 +7,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 /// Who reads the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
-    /// The journal. Standard output is the console then.
+    /// The journal; on a node, where the console is for news.
     Journal,
     /// A person at a terminal.
     Person,
@@ -17,7 +17,7 @@ pub(crate) enum Reader {
 pub(crate) fn start() -> Reader {
     let filter = EnvFilter::try_from_env("TRILITH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::registry().with(filter);
-    // systemd sets it when it connected standard error to the journal (systemd.exec(5)).
+    // systemd sets it when it connected the output to the journal (systemd.exec(5)).
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
     if let Some(journal) = journal {
         log.with(journal.with_syslog_identifier("trilithd".into())).init();

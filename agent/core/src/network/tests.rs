@@ -2,52 +2,9 @@
 
 mod converges; // properties in a small world
 
-use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
-
 use super::Network;
-use crate::subject::{Plan, Subject};
 
-/// Walks plans/network: each folder is a case. `TRILITH_BLESS=1` writes what the plan is now into the case,
-/// to be read before it is committed.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a test reads its cases")]
 fn golden_plans() {
-    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/network");
-    let mut failed = Vec::new();
-    let mut folders: Vec<_> =
-        fs::read_dir(&cases).unwrap().map(|entry| entry.unwrap().path()).collect();
-    folders.sort();
-    assert!(folders.len() >= 25, "{} cases", folders.len());
-    for case in folders {
-        let read = |name: &str| fs::read_to_string(case.join(name)).unwrap_or_default();
-        let desired =
-            serde_yaml::from_str(&read("desired.yaml")).map_err(|e| format!("desired: {e}"));
-        let observed =
-            serde_yaml::from_str(&read("observed.yaml")).map_err(|e| format!("observed: {e}"));
-        let text = match (desired, observed) {
-            (Ok(desired), Ok(observed)) => render(&Network::plan(&desired, &observed)),
-            (Err(error), _) | (_, Err(error)) => error,
-        };
-        if std::env::var_os("TRILITH_BLESS").is_some() {
-            fs::write(case.join("steps.txt"), &text).unwrap();
-        }
-        if text != read("steps.txt") {
-            failed.push(format!("{}:\n{text}", case.file_name().unwrap().display()));
-        }
-    }
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
-}
-
-/// Steps as people see them, then problems behind a `!`.
-fn render(plan: &Plan<super::Step>) -> String {
-    let mut text = String::new();
-    for step in &plan.steps {
-        writeln!(text, "{step}").unwrap();
-    }
-    for problem in &plan.problems {
-        writeln!(text, "! {}: {}", problem.object, problem.reason).unwrap();
-    }
-    text
+    crate::golden::check::<Network>("network", 25);
 }

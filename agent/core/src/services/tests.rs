@@ -1,1 +1,45 @@
+//! Golden plans, and names of units.
 
+use super::*;
+
+#[test]
+fn golden_plans() {
+    crate::golden::check::<Services>("services", 20);
+}
+
+#[test]
+fn what_is_owned_has_the_names_that_are_desired() {
+    assert_eq!(UnitName::ssh().as_str(), SSH);
+    for unit in OWNED {
+        UnitName::try_from(unit.to_owned()).unwrap();
+    }
+}
+
+#[test]
+fn unit_names() {
+    for good in ["ssh.service", "ceph-osd@3.service", "dev-disk-by\\x2dlabel-a.device", "a.b.timer"]
+    {
+        UnitName::try_from(good.to_owned()).unwrap();
+    }
+    let long = format!("{}.service", "a".repeat(250));
+    for bad in [
+        "",
+        "ssh",
+        ".service",
+        "ssh.serv",
+        "a b.service",
+        "a/b.service",
+        "ä.service",
+        long.as_str(),
+    ] {
+        UnitName::try_from(bad.to_owned()).unwrap_err();
+    }
+}
+
+#[test]
+fn a_plan_shows_no_content() {
+    let file = File { content: "secret".into(), mode: 0o600 };
+    let step = Step::Write { path: "/x".into(), file };
+    assert_eq!(step.to_string(), "write /x (6 bytes, mode 0600)");
+    assert!(!format!("{step:?}").contains("secret"));
+}

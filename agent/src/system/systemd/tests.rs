@@ -1,1 +1,180 @@
+//! The adapter against a small service manager on the other end of a socket pair: real D-Bus messages, no bus.
 
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+use zbus::zvariant::ObjectPath;
+use zbus::{Guid, ObjectServer, connection, interface};
+
+use super::*;
+
+const UNIT: &str = "/org/freedesktop/systemd1/unit/ssh_2eservice";
+
+/// The manager: it knows one unit.
+struct FakeManager;
+
+#[interface(name = "org.freedesktop.systemd1.Manager")]
+impl FakeManager {
+    fn subscribe(&self) {}
+
+    fn load_unit(&self, name: &str) -> zbus::fdo::Result<OwnedObjectPath> {
+        match name {
+            "ssh.service" => Ok(ObjectPath::from_static_str_unchecked(UNIT).into()),
+            _ => Err(zbus::fdo::Error::FileNotFound(format!("no unit {name}"))),
+        }
+    }
+
+    async fn start_unit(
+        &self,
+        _name: &str,
+        mode: &str,
+        #[zbus(object_server)] server: &ObjectServer,
+    ) -> zbus::fdo::Result<OwnedObjectPath> {
+        become_(server, mode, "active").await
+    }
+
+    async fn stop_unit(
+        &self,
+        _name: &str,
+        mode: &str,
+        #[zbus(object_server)] server: &ObjectServer,
+    ) -> zbus::fdo::Result<OwnedObjectPath> {
+        become_(server, mode, "inactive").await
+    }
+}
+
+/// Puts the unit into a state at once, and tells of it.
+async fn become_(
+    server: &ObjectServer,
+    mode: &str,
+    state: &str,
+) -> zbus::fdo::Result<OwnedObjectPath> {
+    assert_eq!(mode, "replace");
+    let unit = server.interface::<_, FakeUnit>(UNIT).await?;
+    unit.get_mut().await.active = state.into();
+    unit.get().await.active_state_changed(unit.signal_emitter()).await?;
+    Ok(ObjectPath::from_static_str_unchecked("/org/freedesktop/systemd1/job/1").into())
+}
+
+struct FakeUnit {
+    active: String,
+}
+
+#[interface(name = "org.freedesktop.systemd1.Unit")]
+impl FakeUnit {
+    #[zbus(property)]
+    fn active_state(&self) -> &str {
+        &self.active
+    }
+
+    #[zbus(property)]
+    fn load_state(&self) -> &str {
+        "loaded"
+    }
+
+    #[zbus(property)]
+    fn job(&self) -> (u32, OwnedObjectPath) {
+        (0, ObjectPath::from_static_str_unchecked("/").into())
+    }
+}
+
+struct FakeService;
+
+#[interface(name = "org.freedesktop.systemd1.Service")]
+impl FakeService {
+    #[zbus(property)]
+    fn result(&self) -> &str {
+        "success"
+    }
+}
+
+/// The adapter's bus and the manager's end of it.
+async fn pair() -> (Bus, Connection) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let server = connection::Builder::unix_stream(theirs)
+        .server(Guid::generate())
+        .unwrap()
+        .p2p()
+        .serve_at("/org/freedesktop/systemd1", FakeManager)
+        .unwrap()
+        .serve_at(UNIT, FakeUnit { active: "inactive".into() })
+        .unwrap()
+        .serve_at(UNIT, FakeService)
+        .unwrap();
+    let client = connection::Builder::unix_stream(ours).p2p();
+    let (server, client) = tokio::try_join!(server.build(), client.build()).unwrap();
+    (Bus::new(client).await.unwrap(), server)
+}
+
+fn desired(units: &[&str]) -> Desired {
+    let units = units.iter().map(|name| UnitName::try_from((*name).to_owned()).unwrap());
+    Desired { units: units.collect(), files: BTreeMap::new() }
+}
+
+async fn active(bus: &mut Bus) -> Active {
+    match bus.look(&desired(&["ssh.service"])).await.unwrap() {
+        Manager::Units(units) => units[&UnitName::ssh()].active,
+        Manager::Away(reason) => panic!("{reason}"),
+    }
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(10), what).await.expect("it never came")
+}
+
+#[tokio::test]
+async fn starts_stops_and_hears_of_changes() {
+    let (bus, server) = pair().await;
+    let mut systemd = Systemd { bus: Some(bus), files: None };
+    assert_eq!(active(systemd.bus.as_mut().unwrap()).await, Active::Inactive);
+
+    systemd.carry_out(&Step::Start(UnitName::ssh())).await.unwrap();
+    soon(systemd.changed()).await;
+    assert_eq!(active(systemd.bus.as_mut().unwrap()).await, Active::Active);
+    systemd.carry_out(&Step::Stop(UnitName::ssh())).await.unwrap();
+    soon(systemd.changed()).await;
+    assert_eq!(active(systemd.bus.as_mut().unwrap()).await, Active::Inactive);
+
+    // Behind the back, and in a state that a newer systemd may have.
+    let unit = server.object_server().interface::<_, FakeUnit>(UNIT).await.unwrap();
+    unit.get_mut().await.active = "hibernating".into();
+    unit.get().await.active_state_changed(unit.signal_emitter()).await.unwrap();
+    soon(systemd.changed()).await;
+    assert_eq!(active(systemd.bus.as_mut().unwrap()).await, Active::Other);
+}
+
+#[tokio::test]
+async fn hears_nothing_while_nothing_changes() {
+    let (mut bus, _server) = pair().await;
+    active(&mut bus).await;
+    let mut systemd = Systemd { bus: Some(bus), files: None };
+    assert!(timeout(Duration::from_millis(50), systemd.changed()).await.is_err());
+}
+
+#[tokio::test]
+async fn an_unknown_unit_is_an_error_with_its_name() {
+    let (mut bus, _server) = pair().await;
+    let error = bus.look(&desired(&["nothing.service"])).await.unwrap_err();
+    assert_eq!(
+        chain(&error).to_string(),
+        "cannot look at unit nothing.service: org.freedesktop.DBus.Error.FileNotFound: no unit nothing.service"
+    );
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_an_event_and_the_next_look_makes_another() {
+    let (mut bus, server) = pair().await;
+    active(&mut bus).await;
+    let mut systemd = Systemd { bus: Some(bus), files: None };
+    server.close().await.unwrap();
+    soon(systemd.changed()).await;
+    let looked = soon(systemd.units(&desired(&["ssh.service"]))).await;
+    assert!(looked.is_err() && systemd.bus.is_none());
+}
+
+#[tokio::test]
+async fn a_start_without_a_bus_is_an_error() {
+    let error = Systemd::new().carry_out(&Step::Start(UnitName::ssh())).await.unwrap_err();
+    assert_eq!(error.to_string(), "the system bus is not there");
+}
