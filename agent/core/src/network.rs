@@ -21,7 +21,7 @@ mod sysctls; // which kernel parameters are ours
 mod tests;
 mod view; // desired and observed seen together
 #[cfg(test)]
-mod world; // a small kernel for the property tests
+pub(crate) mod world; // a small kernel for the property tests
 
 pub use desired::{
     Bond, BondMode, Desired, Kind, LacpRate, Link, NicSelector, Route, XmitHashPolicy,

@@ -11,6 +11,9 @@ use crate::config::{
 use crate::names::{IfName, Mtu, NodeId};
 use crate::{network, services};
 
+#[cfg(test)]
+mod tests;
+
 /// Kernel parameters of the whole host. A node routes for its machines; which packets pass is the firewall's.
 ///
 /// `rp_filter` and `send_redirects` are the larger of `all` and the link's own, so `all` must be 0 for the

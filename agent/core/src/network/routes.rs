@@ -1,5 +1,7 @@
 //! Which routes come and go.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use super::desired::Route;
@@ -91,6 +93,10 @@ fn is_same(hop: &Hop, seen: &ObservedRoute) -> bool {
 /// unless no address is to come that could help.
 fn reaches(view: &View, hop: &Hop, plan: &mut Plan<Step>) -> bool {
     let gateway = hop.gateway.unwrap_or(hop.destination.network());
+    // A link-local neighbour is on the link whatever its subnets are.
+    if matches!(gateway, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
+        return true;
+    }
     let covers = |link: &IfName, address: &IpNet| *link == hop.link && address.contains(&gateway);
     let stays = |seen: &ObservedAddress| {
         covers(&seen.link, &seen.address)

@@ -2,10 +2,11 @@
 //! one does by itself. What it says was seen on Linux 6.12.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::desired::{BondMode, Desired};
+use super::desired::{BondMode, Desired, Kind, NicSelector};
 use super::observed::{
     Observed, ObservedAddress, ObservedBond, ObservedKind, ObservedLink, ObservedRoute, Probe,
 };
@@ -14,32 +15,45 @@ use super::{ADDRESS_PROTOCOL, LINK_GROUP, ROUTE_PROTOCOL, sysctl_paths};
 use crate::names::{IfName, MacAddr};
 
 /// Why the kernel would refuse.
-pub(super) type Refused = Result<(), String>;
+pub(crate) type Refused = Result<(), String>;
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct World {
-    pub(super) links: BTreeMap<IfName, ObservedLink>,
-    pub(super) addresses: Vec<ObservedAddress>,
-    pub(super) routes: Vec<ObservedRoute>,
+pub(crate) struct World {
+    pub(crate) links: BTreeMap<IfName, ObservedLink>,
+    pub(crate) addresses: Vec<ObservedAddress>,
+    pub(crate) routes: Vec<ObservedRoute>,
     sysctls: BTreeMap<String, String>,
     probes: Vec<Probe>,
     /// Bridges whose MTU was set; the others follow their ports.
     sized: Vec<IfName>,
 }
 
-pub(super) fn if_name(text: &str) -> IfName {
+pub(crate) fn if_name(text: &str) -> IfName {
     text.to_owned().try_into().unwrap()
 }
 
 impl World {
     /// A host with these NICs, all cables plugged in.
-    pub(super) fn with_nics(names: &[&str]) -> Self {
+    pub(crate) fn with_nics(names: &[&str]) -> Self {
         let mut world = Self::default();
         for (n, name) in (1..).zip(names) {
             let mac = Some(MacAddr([0x52, 0x54, 0, 0, 0, n]));
             world.insert(if_name(name), ObservedKind::Nic, 1500);
             let nic = world.links.get_mut(&if_name(name)).unwrap();
             (nic.mac, nic.permanent_mac) = (mac, mac);
+        }
+        world
+    }
+
+    /// A host with the NICs that are wanted, all cables plugged in.
+    pub(crate) fn for_nics_of(desired: &Desired) -> Self {
+        let mut world = Self::default();
+        for (logical, link) in &desired.links {
+            let Kind::Nic(NicSelector { name, mac, pci, driver }) = &link.kind else { continue };
+            let kernel = name.clone().unwrap_or_else(|| if_name(&format!("k{logical}")));
+            world.insert(kernel.clone(), ObservedKind::Nic, 1500);
+            let nic = world.links.get_mut(&kernel).unwrap();
+            (nic.permanent_mac, nic.pci, nic.driver) = (*mac, pci.clone(), driver.clone());
         }
         world
     }
@@ -65,13 +79,13 @@ impl World {
     }
 
     /// Somebody else's tap in a bridge.
-    pub(super) fn plug_tap(&mut self, name: &str, bridge: &IfName) {
+    pub(crate) fn plug_tap(&mut self, name: &str, bridge: &IfName) {
         self.insert(if_name(name), ObservedKind::Other("tun".into()), 1500);
         let tap = self.links.get_mut(&if_name(name)).unwrap();
         (tap.up, tap.master) = (true, Some(bridge.clone()));
     }
 
-    pub(super) fn observe(&self, desired: &Desired) -> Observed {
+    pub(crate) fn observe(&self, desired: &Desired) -> Observed {
         let mut observed = Observed {
             links: self.links.values().cloned().collect(),
             addresses: self.addresses.clone(),
@@ -120,7 +134,7 @@ impl World {
         self.links.get(name).is_some_and(|link| matches!(link.kind, ObservedKind::Bond(_)))
     }
 
-    pub(super) fn apply(&mut self, step: &Step) -> Refused {
+    pub(crate) fn apply(&mut self, step: &Step) -> Refused {
         match step {
             Step::SetSysctl { path, value } => {
                 if let Some(link) = path.strip_prefix("net/ipv6/conf/").filter(|_| value == "1")
@@ -194,7 +208,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn delete(&mut self, name: &IfName) -> Refused {
+    pub(crate) fn delete(&mut self, name: &IfName) -> Refused {
         for vlan in self.vlans_on(name) {
             self.delete(&vlan)?;
         }
@@ -209,7 +223,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn set_up(&mut self, name: &IfName) -> Refused {
+    pub(crate) fn set_up(&mut self, name: &IfName) -> Refused {
         if let ObservedKind::Vlan { parent: Some(parent), .. } = self.link(name)?.kind.clone()
             && !self.link(&parent)?.up
         {
@@ -219,14 +233,14 @@ impl World {
         self.vlans_on(name).iter().try_for_each(|vlan| self.set_up(vlan))
     }
 
-    pub(super) fn set_down(&mut self, name: &IfName) -> Refused {
+    pub(crate) fn set_down(&mut self, name: &IfName) -> Refused {
         self.link(name)?.up = false;
         self.addresses.retain(|seen| seen.link != *name || is_v4(&seen.address));
         self.routes.retain(|seen| seen.link != *name);
         self.vlans_on(name).iter().try_for_each(|vlan| self.set_down(vlan))
     }
 
-    pub(super) fn set_master(&mut self, port: &IfName, master: Option<&IfName>) -> Refused {
+    pub(crate) fn set_master(&mut self, port: &IfName, master: Option<&IfName>) -> Refused {
         if let Some(old) = self.link(port)?.master.take()
             && self.is_bond(&old)
         {
@@ -253,7 +267,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn set_mtu(&mut self, name: &IfName, mtu: u32) -> Refused {
+    pub(crate) fn set_mtu(&mut self, name: &IfName, mtu: u32) -> Refused {
         match self.link(name)?.kind.clone() {
             ObservedKind::Vlan { parent: Some(parent), .. } if mtu > self.link(&parent)?.mtu => {
                 return Err(format!("{mtu} is more than {parent} below {name} has"));
@@ -302,7 +316,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn add_address(&mut self, link: &IfName, address: IpNet) -> Refused {
+    pub(crate) fn add_address(&mut self, link: &IfName, address: IpNet) -> Refused {
         self.link(link)?;
         let disabled = self.sysctls.get(&format!("net/ipv6/conf/{link}/disable_ipv6"));
         let twice = self.addresses.iter().any(|seen| seen.link == *link && seen.address == address);
@@ -320,27 +334,21 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn remove_address(&mut self, link: &IfName, address: IpNet) -> Refused {
+    pub(crate) fn remove_address(&mut self, link: &IfName, address: IpNet) -> Refused {
         let before = self.addresses.len();
         self.addresses.retain(|seen| seen.link != *link || seen.address != address);
         if self.addresses.len() == before {
             return Err(format!("{address} is not on {link}"));
         }
         let addresses = &self.addresses;
-        let reached = |route: &ObservedRoute| {
-            addresses.iter().any(|seen| {
-                seen.link == route.link
-                    && route.gateway.is_none_or(|via| seen.address.contains(&via))
-            })
-        };
-        self.routes.retain(|route| route.link != *link || reached(route));
+        self.routes.retain(|route| {
+            route.link != *link || is_reached(addresses, &route.link, route.gateway)
+        });
         Ok(())
     }
 
     fn add_route(&mut self, hop: &Hop, replace: bool) -> Refused {
-        let reached = self.addresses.iter().any(|seen| {
-            seen.link == hop.link && hop.gateway.is_none_or(|via| seen.address.contains(&via))
-        });
+        let reached = is_reached(&self.addresses, &hop.link, hop.gateway);
         if !reached || !self.link(&hop.link)?.up {
             return Err(format!("nobody reaches {hop}"));
         }
@@ -359,6 +367,14 @@ impl World {
         });
         Ok(())
     }
+}
+
+fn is_reached(addresses: &[ObservedAddress], link: &IfName, gateway: Option<IpAddr>) -> bool {
+    let near = matches!(gateway, Some(IpAddr::V6(ip)) if ip.is_unicast_link_local());
+    let covers = |seen: &ObservedAddress| {
+        seen.link == *link && gateway.is_none_or(|via| seen.address.contains(&via))
+    };
+    near || addresses.iter().any(covers)
 }
 
 fn is_v4(address: &IpNet) -> bool {

@@ -306,6 +306,19 @@ routes:
 }
 
 #[test]
+fn a_gateway_may_be_link_local() {
+    lab(async |lab| {
+        let mut want = single("\"fd00::3/64\"");
+        want.routes = bridged().routes.split_off(1);
+        want.routes[0].link = "uplink".to_owned().try_into().unwrap();
+        want.routes[0].gateway = Some("fe80::1".parse().unwrap());
+        lab.converge(&want).await;
+        let route = sh("ip -6 route show default").unwrap();
+        assert!(route.contains("via fe80::1 dev eno1 proto 116"), "{route}");
+    });
+}
+
+#[test]
 fn an_address_moves_from_a_nic_to_a_bridge_and_back() {
     lab(async |lab| {
         lab.converge(&single("10.0.0.3/24")).await;
