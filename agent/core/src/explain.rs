@@ -73,7 +73,7 @@ fn list<T: ToString>(items: impl IntoIterator<Item = T>, nothing: &str) -> Strin
 }
 
 /// A value's word in the cluster file.
-fn word(value: &impl serde::Serialize) -> String {
+fn word(value: &impl Serialize) -> String {
     let value = serde_json::to_value(value).unwrap_or_default();
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -1,6 +1,9 @@
 //! Every sample loads and is explained, every refusal has its exact message. `TRILITH_BLESS=1` writes the
 //! expected texts anew; then read each of them.
 
+mod fuzz; // no text makes it panic or hang
+mod speed; // 1,000 nodes in time
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Check, items, mtus};
+use crate::config::given::Given;
 use crate::config::merge::{MergedLink, MergedNode};
 use crate::config::problem::{Draft, error};
 use crate::config::raw::{RawBond, RawBondMode, RawLink, RawNic};
@@ -26,15 +27,17 @@ pub(super) struct Shapes<'a> {
     pub(super) check: Check<'a>,
     pub(super) node: &'a MergedNode,
     pub(super) shapes: BTreeMap<&'a IfName, Shape>,
+    /// Whether nothing is left out for being wrong.
+    complete: bool,
 }
 
 /// The links of a node; `None` if something is wrong with them, which is told.
 pub(super) fn links(check: Check<'_>, node: &MergedNode) -> Option<BTreeMap<IfName, Link>> {
-    let mut shapes = Shapes { check, node, shapes: BTreeMap::new() };
+    let mut shapes = Shapes { check, node, shapes: BTreeMap::new(), complete: true };
     for (name, merged) in &node.links {
         shapes.add(name, merged);
     }
-    let complete = shapes.shapes.len() == node.links.len();
+    let complete = shapes.complete && shapes.shapes.len() == node.links.len();
     let sound =
         shapes.known_links() & shapes.one_master() & shapes.fitting_ports() & shapes.distinct();
     let acyclic = shapes.no_cycles();
@@ -60,6 +63,7 @@ impl<'a> Shapes<'a> {
             self.tell(error(merged.spot, reason).on_key().help("choose another name"));
         }
         let Some((kind, lower)) = self.kind(name, link, merged.spot) else { return };
+        self.complete &= !matches!(link.mtu, Given::Wrong);
         let mtu = link.mtu.at().map(|(mtu, spot)| (*mtu, spot));
         self.shapes.insert(name, Shape { spot: merged.spot, kind, lower, mtu });
     }
@@ -176,8 +180,12 @@ impl<'a> Shapes<'a> {
             self.tell(error(at, "a bond without ports carries nothing").help(help));
             return None;
         }
-        let mode = self.bond_mode(mode?, bond, &names(&lower));
         listed?;
+        // Without a mode the ports are judged all the same; the file is refused anyway.
+        let mode = match mode {
+            Some(mode) => self.bond_mode(mode, bond, &names(&lower)),
+            None => BondMode::BalanceXor { hash: BalanceHash::Layer2 },
+        };
         Some((LinkKind::Bond(Bond { mode, ports: names(&lower) }), lower))
     }
 
