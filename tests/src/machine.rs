@@ -1,6 +1,7 @@
 //! A virtual machine in QEMU: UEFI firmware, one disk, NICs on taps, a serial console.
 
 use std::collections::BTreeSet;
+use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -264,6 +265,11 @@ fn arguments(spec: &Spec, folder: &Path) -> Result<Vec<String>> {
     add(&format!("-smbios type=1,serial={} -uuid {UUID}", spec.name));
     add("-device virtio-blk-pci,drive=disk,bootindex=0");
     add(&format!("-qmp unix:{},server=on,wait=off", at("qmp")));
+    if let Ok(more) = env::var("TRILITH_KERNEL_ARGUMENTS") {
+        // For a person in search of a fault, such as `systemd.journald.forward_to_console`.
+        fs::write(folder.join("cmdline"), format!("io.systemd.stub.kernel-cmdline-extra={more}"))?;
+        add(&format!("-smbios type=11,path={}", at("cmdline")));
+    }
     if spec.bundle.is_some() {
         add(&format!("-smbios type=11,path={}", at("smbios")));
     }

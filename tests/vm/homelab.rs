@@ -8,6 +8,8 @@ use trilith_tests::machine::{BOOT, REACTION};
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 
+use crate::kernel::the_adapters_tests_pass_here;
+
 #[test]
 fn a_node_converges_and_stays_so_through_kill_reload_and_corruption() -> Result<()> {
     let network = Network::isolate()?;
@@ -18,6 +20,7 @@ fn a_node_converges_and_stays_so_through_kill_reload_and_corruption() -> Result<
     nothing_has_failed(&node)?;
     nobody_can_enter_but_by_key(&node)?;
     a_killed_agent_comes_back_and_changes_nothing(&node)?;
+    the_adapters_tests_pass_here(&node)?;
     a_changed_bundle_is_taken_up(&node, &cluster)?;
     a_corrupted_block_reboots_the_machine(&mut node)
 }
