@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::desired::{Kind, Link};
 use super::links::fallen;
-use super::observed::{ObservedAddress, ObservedKind, ObservedLink};
+use super::observed::{ObservedAddress, ObservedLink};
 use super::step::Step;
 use super::view::View;
 use crate::names::IfName;
@@ -25,7 +25,7 @@ pub(super) fn remove(view: &View, steps: &mut Vec<Step>) {
         let wanted = view
             .logical(&seen.link)
             .is_some_and(|(_, link)| link.addresses.contains(&seen.address));
-        let gone = doomed.contains(&seen.link) || view.is_disputed(&seen.link);
+        let gone = doomed.contains(&seen.link) || view.is_left_alone(&seen.link);
         if !wanted && !gone {
             steps.push(Step::RemoveAddress { link: seen.link.clone(), address: seen.address });
         }
@@ -41,26 +41,46 @@ pub(super) fn add(view: &View, plan: &mut Plan<Step>) {
         for address in &link.addresses {
             match address {
                 IpNet::V6(_) => add_v6(view, kernel, *address, plan),
-                IpNet::V4(v4) => later.push((logical, link, kernel, v4.addr(), *address)),
+                IpNet::V4(_) => later.push((Target { logical, link, kernel }, *address)),
             }
         }
     }
     let mut unknown = Vec::new();
-    for (logical, link, kernel, ip, address) in later {
-        if find(view, kernel, &address, plan).is_some() {
-            continue;
-        }
-        match may_add_v4(view, logical, link, kernel, ip) {
-            Verdict::Add => plan.steps.push(Step::AddAddress { link: kernel.clone(), address }),
-            Verdict::Ask => unknown.push((kernel.clone(), ip)),
-            Verdict::Later => {}
-            Verdict::No(reason) => {
-                plan.problems.push(Problem { object: format!("{ip} on {kernel}"), reason });
-            }
-        }
+    for (target, address) in later {
+        add_v4(view, target, address, &mut unknown, plan);
     }
     if !unknown.is_empty() {
         plan.steps.push(Step::Probe(unknown));
+    }
+}
+
+/// A desired link that an address belongs to.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    logical: &'a IfName,
+    link: &'a Link,
+    kernel: &'a IfName,
+}
+
+fn add_v4(
+    view: &View,
+    target: Target,
+    address: IpNet,
+    unknown: &mut Vec<(IfName, Ipv4Addr)>,
+    plan: &mut Plan<Step>,
+) {
+    let IpNet::V4(v4) = address else { return };
+    let (kernel, ip) = (target.kernel, v4.addr());
+    if find(view, kernel, &address, plan).is_some() {
+        return;
+    }
+    match may_add(view, target, ip) {
+        Verdict::Add => plan.steps.push(Step::AddAddress { link: kernel.clone(), address }),
+        Verdict::Ask => unknown.push((kernel.clone(), ip)),
+        Verdict::Later => {}
+        Verdict::No(reason) => {
+            plan.problems.push(Problem { object: format!("{ip} on {kernel}"), reason });
+        }
     }
 }
 
@@ -121,14 +141,9 @@ enum Verdict {
     No(String),
 }
 
-fn may_add_v4(
-    view: &View,
-    logical: &IfName,
-    link: &Link,
-    kernel: &IfName,
-    ip: Ipv4Addr,
-) -> Verdict {
-    if is_held(view, ip) || nobody_to_ask(view, logical, link, kernel) {
+fn may_add(view: &View, target: Target, ip: Ipv4Addr) -> Verdict {
+    let Target { logical, kernel, .. } = target;
+    if is_held(view, target, ip) || nobody_to_ask(view, target) {
         return Verdict::Add;
     }
     let Some(seen) = view.seen(logical).filter(|seen| seen.up) else { return Verdict::Later };
@@ -144,17 +159,24 @@ fn may_add_v4(
     }
 }
 
-/// The agent has this address now, on another link or with another prefix length: nobody else can have it,
-/// and moving it should leave no gap.
-fn is_held(view: &View, ip: Ipv4Addr) -> bool {
-    view.observed.addresses.iter().any(|seen| seen.is_owned() && seen.address.addr() == ip)
+/// The agent has this address on the same wire now, with another prefix length or on the other one of a port
+/// and its master: nobody else can have it, and moving it should leave no gap.
+fn is_held(view: &View, target: Target, ip: Ipv4Addr) -> bool {
+    let same_wire = |holder: &IfName| {
+        let up = view.ports(target.logical).any(|(port, _)| view.kernel_name(port) == Some(holder));
+        let now = view.seen(target.logical);
+        let down = now.is_some_and(|now| now.master.as_ref() == Some(holder));
+        up || down || (holder == target.kernel && now.is_some())
+    };
+    let held = |seen: &ObservedAddress| seen.is_owned() && seen.address.addr() == ip;
+    view.observed.addresses.iter().any(|seen| held(seen) && same_wire(&seen.link))
 }
 
 /// A bridge without ports never has carrier, and nobody on it can answer.
-fn nobody_to_ask(view: &View, logical: &IfName, link: &Link, kernel: &IfName) -> bool {
+fn nobody_to_ask(view: &View, target: Target) -> bool {
+    let Target { logical, link, kernel } = target;
     let has_port = |seen: &ObservedLink| seen.master.as_ref() == Some(kernel);
     link.kind == Kind::Bridge
         && view.ports(logical).next().is_none()
         && !view.observed.links.iter().any(has_port)
-        && view.seen(logical).is_none_or(|seen| seen.kind == ObservedKind::Bridge)
 }

@@ -23,7 +23,7 @@ pub(super) fn remove(view: &View, plan: &mut Plan<Step>) {
     doomed.sort_by_key(|link| std::cmp::Reverse(height(view, link, 0)));
     steps.extend(doomed.into_iter().map(|link| Step::DeleteLink(link.name.clone())));
     for seen in &view.observed.links {
-        let wanted = view.logical(&seen.name).is_some() || view.is_disputed(&seen.name);
+        let wanted = view.logical(&seen.name).is_some() || view.is_left_alone(&seen.name);
         if seen.kind == ObservedKind::Nic && seen.is_owned() && !wanted {
             steps.push(Step::ReleaseLink(seen.name.clone()));
         }

@@ -22,7 +22,7 @@ pub(super) fn remove(view: &View, steps: &mut Vec<Step>) {
     for seen in view.observed.routes.iter().filter(|seen| seen.is_owned()) {
         let kept = wanted.iter().any(|hop| same_place(hop, seen));
         let goes_with_its_link = view.doomed().any(|link| link.name == seen.link);
-        if !kept && !goes_with_its_link && !view.is_disputed(&seen.link) {
+        if !kept && !goes_with_its_link && !view.is_left_alone(&seen.link) {
             steps.push(Step::RemoveRoute(Hop {
                 destination: seen.destination,
                 gateway: seen.gateway,

@@ -159,9 +159,14 @@ impl<'a> View<'a> {
         matches!(master.kind, Kind::Bond(_)).then_some(master)
     }
 
-    /// Whether several logical names could mean this NIC, so that it is left as it is.
-    pub(super) fn is_disputed(&self, kernel: &IfName) -> bool {
-        self.choice.disputed.contains(kernel)
+    /// Whether a link of the kernel is left as it is, whatever is on it, until a problem is solved: a NIC that
+    /// several logical names could mean, or a link that is wanted and cannot be brought about now, such as a
+    /// VLAN on such a NIC. A mistake in the cluster file should not cost the connection that mends it.
+    pub(super) fn is_left_alone(&self, kernel: &IfName) -> bool {
+        let wanted = self.desired.links.get(kernel);
+        let stuck = wanted.is_some_and(|link| !matches!(link.kind, Kind::Nic(_)))
+            && self.fate(kernel) == Fate::Absent;
+        stuck || self.choice.disputed.contains(kernel)
     }
 
     /// The agent's own links that go, by kernel name: no longer desired, or in the place of another kind.
@@ -169,7 +174,8 @@ impl<'a> View<'a> {
         self.observed
             .links
             .iter()
-            .filter(|seen| self.logical(&seen.name).is_none() && self.may_delete(seen).is_ok())
+            .filter(|seen| self.logical(&seen.name).is_none() && !self.is_left_alone(&seen.name))
+            .filter(|seen| self.may_delete(seen).is_ok())
     }
 }
 
