@@ -32,7 +32,9 @@ const HOST_SYSCTLS: [(&str, &str); 9] = [
 ];
 
 /// Kernel parameters of each link that can carry addresses.
-const LINK_SYSCTLS: [(&str, &str); 7] = [
+const LINK_SYSCTLS: [(&str, &str); 9] = [
+    ("ipv4/forwarding", "1"),
+    ("ipv6/forwarding", "1"),
     // Loose: a packet may come in where the way back does not lead, as with two networks of one peer.
     ("ipv4/rp_filter", "2"),
     ("ipv4/send_redirects", "0"),

@@ -184,6 +184,23 @@ fn ping_all_but_storage() {
 
 #[test]
 #[ignore = "needs bonding and 8021q in the kernel"]
+fn addresses_that_somebody_has_are_found_through_the_stack() {
+    lab("bridge", async |lab| {
+        lab.far.sh("ip addr add 10.1.0.3/24 dev v100").unwrap();
+        lab.far.sh("ip addr add 10.0.0.3/24 dev v300").unwrap();
+        lab.far.sh("ip addr add fd00:2::3/64 dev v200 nodad").unwrap();
+        let problems = lab.problems(&stack("mode: active-backup"), "duplicate address").await;
+        println!("{}", problems.join("\n"));
+        let of = |what: &str| problems.iter().any(|problem| problem.starts_with(what));
+        assert!(
+            of("10.1.0.3 on cluster: 52:54:00:00:00:9") && of("10.0.0.3 on brup: 52:54:00:00:00:9")
+        );
+        assert!(of("fd00:2::3 on storage: somebody else"));
+    });
+}
+
+#[test]
+#[ignore = "needs bonding and 8021q in the kernel"]
 fn a_bond_that_was_there_is_taken_over() {
     lab("bridge", async |lab| {
         sh("ip link add bond0 type bond").unwrap();
