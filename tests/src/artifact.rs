@@ -29,8 +29,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
 
 /// The Debian root with QEMU and OVMF in it, as `trilith build` makes it; `TRILITH_TOOLS` names another.
 pub fn tools() -> Result<PathBuf> {
-    let tools =
-        env::var_os("TRILITH_TOOLS").map_or_else(|| target().join("tools"), PathBuf::from);
+    let tools = env::var_os("TRILITH_TOOLS").map_or_else(|| target().join("tools"), PathBuf::from);
     let tools = tools.canonicalize().with_context(|| {
         format!("no tools tree at {}: `trilith build` makes it", tools.display())
     })?;

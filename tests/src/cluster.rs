@@ -13,7 +13,7 @@ use trilith_core::config::{Config, LinkKind, NicChoice, Node, NodeNetwork};
 use trilith_core::names::{IfName, NodeId};
 
 use crate::artifact;
-use crate::command::{run, sh};
+use crate::command::run;
 use crate::machine::{Nic, Place};
 use crate::network::{Network, Switch};
 
@@ -31,7 +31,9 @@ impl Cluster {
             fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let folder = TempDir::new().context("cannot make a folder")?;
         let key = folder.path().join("key");
-        sh(&format!("ssh-keygen -q -t ed25519 -N= -C test -f {}", key.display()))?;
+        run(Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"])
+            .arg(&key))?;
         let public = fs::read_to_string(key.with_extension("pub"))?;
         let text = with_ssh_key(&text, public.trim())?;
         fs::write(folder.path().join("cluster.yaml"), &text)?;
