@@ -114,17 +114,21 @@ impl Netlink {
         Ok(observed)
     }
 
+    fn remember(&mut self, probes: Vec<Probe>) {
+        self.probes.retain(|(old, _)| {
+            !probes.iter().any(|new| new.link == old.link && new.address == old.address)
+        });
+        let now = Instant::now();
+        self.probes.extend(probes.into_iter().map(|probe| (probe, now)));
+    }
+
     async fn carry_out(&mut self, step: &Step) -> Result<(), NetlinkError> {
         match step {
             Step::SetSysctl { path, value } => sysctl::write(path, value),
             Step::Probe(targets) => {
-                let probes = arp::probe(targets).await.map_err(NetlinkError::Arp)?;
-                self.probes.retain(|(old, _)| {
-                    !probes.iter().any(|new| new.link == old.link && new.address == old.address)
-                });
-                let now = Instant::now();
-                self.probes.extend(probes.into_iter().map(|probe| (probe, now)));
-                Ok(())
+                let (probes, failed) = arp::probe(targets).await.map_err(NetlinkError::Arp)?;
+                self.remember(probes);
+                failed.map_or(Ok(()), |error| Err(NetlinkError::Arp(error)))
             }
             Step::AddAddress { link, address } => {
                 apply::apply(self.connection()?, step).await?;

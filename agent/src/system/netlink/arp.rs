@@ -52,28 +52,33 @@ pub(crate) enum ArpError {
     Receive(#[source] io::Error),
 }
 
-/// Asks on all links at once who has the addresses. A link that cannot send fails the whole question: the
-/// next look knows better.
-pub(super) async fn probe(targets: &[(IfName, Ipv4Addr)]) -> Result<Vec<Probe>, ArpError> {
+/// Asks on all links at once who has the addresses. A link that cannot send gives an error and no answer, and
+/// does not keep the others from theirs.
+pub(super) async fn probe(
+    targets: &[(IfName, Ipv4Addr)],
+) -> Result<(Vec<Probe>, Option<ArpError>), ArpError> {
     let ports = Ports::look()?;
     let socket = watch(open().map_err(ArpError::Open)?).map_err(ArpError::Open)?;
+    let mut asked = targets.to_vec();
     let mut holders = BTreeMap::new();
+    let mut failed = None;
     for _ in 0..ROUNDS {
-        for (link, address) in targets {
-            ports.send(socket.get_ref(), link, *address, Ask::Probe)?;
-        }
+        asked.retain(|(link, address)| {
+            let sent = ports.send(socket.get_ref(), link, *address, Ask::Probe);
+            sent.map_err(|error| failed = Some(error)).is_ok()
+        });
         let until = Instant::now() + WAIT;
-        listen(&socket, &ports, targets, &mut holders, until).await?;
-        if holders.len() == targets.len() {
+        listen(&socket, &ports, &asked, &mut holders, until).await?;
+        if holders.len() == asked.len() {
             break;
         }
     }
-    let answer = |(link, address): &(IfName, Ipv4Addr)| Probe {
-        link: link.clone(),
-        address: *address,
-        holder: holders.get(&(link.clone(), *address)).copied(),
+    let answer = |target: &(IfName, Ipv4Addr)| Probe {
+        link: target.0.clone(),
+        address: target.1,
+        holder: holders.get(target).copied(),
     };
-    Ok(targets.iter().map(answer).collect())
+    Ok((asked.iter().map(answer).collect(), failed))
 }
 
 /// Tells everybody on the link who has the address now.

@@ -213,6 +213,20 @@ fn an_ipv4_address_that_somebody_has_is_refused_until_they_give_it_up() {
 }
 
 #[test]
+fn a_link_that_cannot_ask_does_not_keep_others_from_it() {
+    lab(async |lab| {
+        sh("ip link set eno1 up").unwrap();
+        let target =
+            |link: &str| (link.to_owned().try_into().unwrap(), "10.0.0.3".parse().unwrap());
+        let asked = lab.netlink.apply(&Step::Probe(vec![target("gone0"), target("eno1")])).await;
+        let error = crate::reconcile::chain(&*asked.unwrap_err()).to_string();
+        assert_eq!(error, "cannot ask by ARP: gone0 has no hardware address");
+        let (observed, _) = lab.look(&Desired::default()).await;
+        assert_eq!(observed.probes.len(), 1);
+    });
+}
+
+#[test]
 fn an_ipv6_address_that_somebody_has_is_refused() {
     lab(async |lab| {
         lab.far.sh("ip addr add fd00::3/64 dev far nodad").unwrap();
