@@ -3,6 +3,7 @@
 mod check; // merged -> valid: everything must fit together
 mod document; // text -> one tree of values with their places
 mod given; // values that know where they stand
+mod limits; // how much there may be of anything
 mod links; // Link, Nic, Bond, …: valid
 mod merge; // raw -> merged: each node with the cluster's defaults
 mod networks; // Network, NodeNetwork, Subnet: valid

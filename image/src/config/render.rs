@@ -33,7 +33,8 @@ fn one(file: &str, lines: &[&str], problem: &Problem) -> String {
     let _ = writeln!(out, "{margin}{FRAME}-->{FRAME:#} {file}:{number}:{}{at}", position.column);
     let source = lines.get(position.line.saturating_sub(1)).filter(|_| !secret);
     if let Some(source) = source {
-        let shown: String = source.replace('\t', " ").chars().take(WIDEST).collect();
+        let blank = |c: char| if c.is_control() { ' ' } else { c };
+        let shown: String = source.chars().map(blank).take(WIDEST).collect();
         let _ = writeln!(out, "{margin} {FRAME}|{FRAME:#}");
         let _ = writeln!(out, "{FRAME}{number} |{FRAME:#} {}", shown.trim_end());
         let (blank, marks) = mark(position.column, position.length, shown.chars().count());

@@ -11,12 +11,13 @@ mod routing; // FRR
 mod services; // Ceph, Postgres, ZooKeeper, updates, logs
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Display;
 use std::hash::Hash;
 use std::net::IpAddr;
 
 use super::given::Given;
+use super::limits;
 use super::merge::{MergedNode, merge};
 use super::problem::{Draft, Problems, error, warning};
 use super::raw::{List, RawCluster, RawFile};
@@ -32,7 +33,7 @@ pub(super) struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn tell(self, draft: Draft) {
+    pub(super) fn tell(self, draft: Draft) {
         self.problems.borrow_mut().push(draft);
     }
 
@@ -55,17 +56,27 @@ impl Check<'_> {
         list: &List<T>,
         what: &str,
     ) -> Vec<(T, Spot)> {
-        let mut seen: Vec<(T, Spot)> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut distinct = Vec::new();
         for (item, spot) in items(list) {
-            if seen.iter().any(|(known, _)| known == item) {
+            if seen.insert(item) {
+                distinct.push((item.clone(), spot));
+            } else {
                 let reason = format!("{what} {item} is listed twice");
                 self.tell(error(spot, reason).help("remove one of the two"));
-            } else {
-                seen.push((item.clone(), spot));
             }
         }
-        seen
+        distinct
     }
+}
+
+/// The first of many words, for help.
+fn some<T: Display>(words: impl IntoIterator<Item = T>) -> String {
+    const MOST: usize = 12;
+    let mut words = words.into_iter();
+    let first: Vec<String> = words.by_ref().take(MOST).map(|word| word.to_string()).collect();
+    let more = if words.next().is_some() { ", …" } else { "" };
+    first.join(", ") + more
 }
 
 /// The right items of a list with their places.
@@ -81,6 +92,9 @@ fn given_or<T: Clone>(given: &Given<T>, default: T) -> T {
 /// Judges the whole file. `None` if something is wrong, which has been told.
 pub(super) fn check(check: Check<'_>, file: &RawFile) -> Option<Config> {
     check_version(check, file);
+    if !limits::within(check, file) {
+        return None;
+    }
     let merged = merge(file);
     let networks = networks::networks(check, file);
     let coordinators = coordinators(check, file);
@@ -146,9 +160,8 @@ fn coordinators(check: Check<'_>, file: &RawFile) -> BTreeMap<NodeId, Spot> {
     for (id, spot) in &listed {
         check_server_number(check, *id, *spot);
         if let Some(nodes) = nodes.as_ref().filter(|nodes| !nodes.contains(id)) {
-            let known: Vec<String> = nodes.iter().take(12).map(NodeId::to_string).collect();
             let reason = format!("coordinator {id} is not a node");
-            let help = format!("the nodes' IDs are {}; list some of them", known.join(", "));
+            let help = format!("the nodes' IDs are {}; list some of them", some(nodes));
             check.tell(error(*spot, reason).help(help));
         }
     }

@@ -46,14 +46,15 @@ pub(super) fn parse(text: &str) -> Result<(Node, Spots), Refusal> {
 
 const START: Position = Position { line: 1, column: 1, length: 0 };
 
-/// Control characters are no YAML, and would disturb the terminal that shows the message.
+/// Control characters are no YAML, and would disturb the terminal that shows the message. Line breaks other
+/// than LF and CR LF are breaks in YAML 1.1 and none in 1.2, or the reverse: lines could not be counted.
 fn refuse_controls(text: &str) -> Result<(), Refusal> {
-    let bad = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{85}');
+    let bad = |c: char| (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}');
     for (line, content) in text.lines().enumerate() {
         let Some(column) = content.chars().position(bad) else { continue };
         return Err(Refusal {
             position: Position { line: line + 1, column: column + 1, length: 1 },
-            reason: "a control character stands here".to_owned(),
+            reason: "a control character or an odd line break stands here".to_owned(),
             help: Some("remove it; a cluster file is plain text in UTF-8"),
         });
     }

@@ -131,7 +131,13 @@ pub(super) fn warning(spot: Spot, reason: impl Into<String>) -> Draft {
 pub(super) struct Problems {
     drafts: Vec<Draft>,
     seen: HashMap<(Spot, String), usize>,
+    errors: bool,
+    /// How many were not kept.
+    more: usize,
 }
+
+/// So many are kept: nobody reads more, and a file of megabytes could have millions.
+const MOST_KEPT: usize = 10_000;
 
 /// So many nodes are named in one message.
 const NODES_NAMED: usize = 3;
@@ -139,7 +145,12 @@ const NODES_NAMED: usize = 3;
 impl Problems {
     /// Adds one.
     pub(super) fn push(&mut self, draft: Draft) {
+        self.errors |= draft.severity == Severity::Error;
         let next = self.drafts.len();
+        if next >= MOST_KEPT {
+            self.more += 1;
+            return;
+        }
         let at = *self.seen.entry((draft.spot, draft.reason.clone())).or_insert(next);
         match self.drafts.get_mut(at) {
             Some(known) => known.nodes.extend(draft.nodes),
@@ -149,7 +160,7 @@ impl Problems {
 
     /// Whether any of them is an error.
     pub(super) fn has_errors(&self) -> bool {
-        self.drafts.iter().any(|draft| draft.severity == Severity::Error)
+        self.errors
     }
 
     /// Finished messages, in the order of the file. What shows on all of `all_nodes` names none of them.
@@ -163,6 +174,12 @@ impl Problems {
         });
         // What stands behind several aliases is one text to mend.
         problems.dedup_by(|a, b| (a.position, &a.reason) == (b.position, &b.reason));
+        if self.more > 0 {
+            let reason = format!("{} more problems are not shown", self.more);
+            let draft =
+                if self.errors { error(Spot::ROOT, reason) } else { warning(Spot::ROOT, reason) };
+            problems.push(finish(draft, spots, 0));
+        }
         problems
     }
 }
@@ -176,9 +193,9 @@ fn finish(draft: Draft, spots: &Spots, all_nodes: usize) -> Problem {
         severity,
         position,
         path: spots.path(spot),
-        reason: if nodes.len() < all_nodes { reason + &named(&nodes) } else { reason },
-        value: value.filter(|value| !hidden && !value.is_empty()),
-        help,
+        reason: visible(&if nodes.len() < all_nodes { reason + &named(&nodes) } else { reason }),
+        value: value.filter(|value| !hidden && !value.is_empty()).map(|value| visible(&value)),
+        help: help.map(|help| visible(&help)),
         secret: hidden || spots.is_secret_line(position.line),
     }
 }
@@ -193,6 +210,16 @@ fn named(nodes: &[String]) -> String {
         (_, 0) => format!(" (on nodes {first})"),
         (_, more) => format!(" (on nodes {first} and {more} more)"),
     }
+}
+
+/// Control characters, which an escape in the file may bring in, must not reach a terminal.
+fn visible(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' => c.to_string(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// Long values are cut: the position shows the rest.

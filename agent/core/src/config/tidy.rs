@@ -1,7 +1,7 @@
 //! What holds for any map and list, whatever the schema: keys stand once, merge keys are merged,
 //! secrets are not here, an empty value is at least odd.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::document::{Kind, Node};
 use super::problem::{Problems, error, warning};
@@ -54,6 +54,7 @@ fn merge_keys(entries: &mut Vec<(String, Node)>, problems: &mut Problems) {
     let Some(at) = entries.iter().position(|(key, _)| key == "<<") else { return };
     let (_, merged) = entries.remove(at);
     let spot = merged.spot;
+    let mut known: HashSet<String> = entries.iter().map(|(key, _)| key.clone()).collect();
     let sources = match merged.kind {
         Kind::List(items) => items,
         kind => vec![Node { spot, kind }],
@@ -64,11 +65,7 @@ fn merge_keys(entries: &mut Vec<(String, Node)>, problems: &mut Problems) {
             problems.push(error(source.spot, reason).help("write `<<: *anchor`"));
             continue;
         };
-        for (key, value) in more {
-            if !entries.iter().any(|(known, _)| *known == key) {
-                entries.push((key, value));
-            }
-        }
+        entries.extend(more.into_iter().filter(|(key, _)| known.insert(key.clone())));
     }
 }
 

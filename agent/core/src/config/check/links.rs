@@ -1,8 +1,8 @@
 //! The links of one node: what they are, and what sits on what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Check, items, mtus};
+use super::{Check, items, mtus, some};
 use crate::config::given::Given;
 use crate::config::merge::{MergedLink, MergedNode};
 use crate::config::problem::{Draft, error};
@@ -345,42 +345,56 @@ impl<'a> Shapes<'a> {
 
     /// No link sits on itself, over any number of others.
     fn no_cycles(&self) -> bool {
+        let mut open: BTreeSet<&IfName> = self.shapes.keys().copied().collect();
         let mut acyclic = true;
-        for name in self.shapes.keys() {
-            let Some(path) = self.way_back(name) else { continue };
+        loop {
+            self.shed(&mut open);
+            let Some(start) = open.first().copied() else { return acyclic };
             acyclic = false;
-            // The cycle is told once, at the link that comes first by name.
-            if path.iter().any(|other| other < name) {
-                continue;
-            }
-            let way: Vec<String> = path.iter().map(|link| format!("`{link}`")).collect();
-            let reason = format!("`{name}` sits on itself: {} on `{name}`", way.join(" on "));
-            let spot = self.shapes[name].spot;
-            self.tell(
-                error(spot, reason)
-                    .help("change a parent or a port so that a NIC is at the bottom"),
-            );
+            let cycle = self.cycle_below(start, &open);
+            self.tell_cycle(&cycle);
+            open.retain(|name| !cycle.contains(name));
         }
-        acyclic
     }
 
-    /// The links from `start` downwards until it is met again.
-    fn way_back(&self, start: &IfName) -> Option<Vec<&IfName>> {
-        let mut ways = vec![vec![*self.shapes.get_key_value(start)?.0]];
-        let mut visited = Vec::new();
-        while let Some(way) = ways.pop() {
-            let last = *way.last()?;
-            for (lower, _) in self.shapes.get(last).map_or(&[][..], |shape| &shape.lower) {
-                if lower == start {
-                    return Some(way);
-                }
-                if !visited.contains(&lower) {
-                    visited.push(lower);
-                    ways.push(way.iter().copied().chain([lower]).collect());
-                }
+    /// Takes away every link that sits on none of the others, until none is left that does not.
+    fn shed(&self, open: &mut BTreeSet<&IfName>) {
+        loop {
+            let before = open.clone();
+            open.retain(|name| self.lower_in(name, &before).is_some());
+            if open.len() == before.len() {
+                return;
             }
         }
-        None
+    }
+
+    /// The first of the links below `name` that is among the others.
+    fn lower_in<'s>(&self, name: &IfName, others: &BTreeSet<&'s IfName>) -> Option<&'s IfName> {
+        let lower = &self.shapes.get(name)?.lower;
+        lower.iter().find_map(|(lower, _)| others.get(lower).copied())
+    }
+
+    /// From `start` downwards, each of `open` sits on another: the first one met twice closes the cycle.
+    fn cycle_below<'s>(&self, start: &'s IfName, open: &BTreeSet<&'s IfName>) -> Vec<&'s IfName> {
+        let mut way = vec![start];
+        let mut last = start;
+        while let Some(next) = self.lower_in(last, open) {
+            if let Some(at) = way.iter().position(|name| *name == next) {
+                return way.split_off(at);
+            }
+            way.push(next);
+            last = next;
+        }
+        way
+    }
+
+    fn tell_cycle(&self, cycle: &[&IfName]) {
+        let Some(first) = cycle.first() else { return };
+        let Some(shape) = self.shapes.get(first) else { return };
+        let way: Vec<String> = cycle.iter().map(|link| format!("`{link}`")).collect();
+        let reason = format!("`{first}` sits on itself: {} on `{first}`", way.join(" on "));
+        let help = "change a parent or a port so that a NIC is at the bottom";
+        self.tell(error(shape.spot, reason).help(help));
     }
 }
 
@@ -399,9 +413,9 @@ pub(super) fn is_link(check: Check<'_>, node: &MergedNode, name: &IfName, spot: 
     }
     let known: Vec<&str> = node.links.keys().map(IfName::as_str).collect();
     let help = match nearest(name.as_str(), &known) {
-        Some(meant) => format!("did you mean `{meant}`? The links are {}", known.join(", ")),
+        Some(meant) => format!("did you mean `{meant}`? The links are {}", some(known)),
         None if known.is_empty() => format!("give `links: {{{name}: …}}`; there are none"),
-        None => format!("the links are {}", known.join(", ")),
+        None => format!("the links are {}", some(known)),
     };
     check.tell_on(node, error(spot, format!("there is no link `{name}`")).help(help));
     false

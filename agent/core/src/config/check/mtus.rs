@@ -9,7 +9,7 @@ use crate::names::{IfName, Mtu};
 
 /// Every link with its MTU; `None` if one does not fit, which is told. The links have no cycles.
 pub(super) fn resolve(shapes: &Shapes<'_>) -> Option<BTreeMap<IfName, Link>> {
-    let mtus = Mtus { shapes, masters: shapes.masters() };
+    let mut mtus = Mtus { shapes, masters: shapes.masters(), known: BTreeMap::new() };
     let mut sound = true;
     let mut links = BTreeMap::new();
     for (name, shape) in &shapes.shapes {
@@ -25,17 +25,28 @@ pub(super) fn resolve(shapes: &Shapes<'_>) -> Option<BTreeMap<IfName, Link>> {
 struct Mtus<'a> {
     shapes: &'a Shapes<'a>,
     masters: BTreeMap<&'a IfName, &'a IfName>,
+    /// What has been found before: a link may be below many.
+    known: BTreeMap<IfName, (Mtu, MtuFrom)>,
 }
 
 impl Mtus<'_> {
     /// The MTU of a link: given, else that of its bond or bridge, else that of its parent, else 1500.
-    fn of(&self, name: &IfName) -> (Mtu, MtuFrom) {
+    fn of(&mut self, name: &IfName) -> (Mtu, MtuFrom) {
+        if let Some(known) = self.known.get(name) {
+            return known.clone();
+        }
+        let found = self.find(name);
+        self.known.insert(name.clone(), found.clone());
+        found
+    }
+
+    fn find(&mut self, name: &IfName) -> (Mtu, MtuFrom) {
         let shape = self.shapes.shapes.get(name);
         if let Some((mtu, _)) = shape.and_then(|shape| shape.mtu) {
             return (mtu, MtuFrom::Given);
         }
-        if let Some(master) = self.masters.get(name) {
-            return (self.of(master).0, MtuFrom::Over((*master).clone()));
+        if let Some(master) = self.masters.get(name).copied() {
+            return (self.of(master).0, MtuFrom::Over(master.clone()));
         }
         match shape.map(|shape| &shape.kind) {
             Some(LinkKind::Vlan { parent, .. }) => {
@@ -46,7 +57,7 @@ impl Mtus<'_> {
     }
 
     /// Whether `name` fits on `lower`.
-    fn fits(&self, name: &IfName, shape: &Shape, lower: &IfName) -> bool {
+    fn fits(&mut self, name: &IfName, shape: &Shape, lower: &IfName) -> bool {
         let (mtu, lower_mtu) = (self.of(name).0, self.of(lower).0);
         let (reason, help) = match &shape.kind {
             // The kernel gives every port of a bond the bond's MTU.

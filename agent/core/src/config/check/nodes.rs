@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::hash::Hash;
 
 use super::networks::Core;
-use super::{Check, addresses, disks, given_or, items, links};
+use super::{Check, addresses, disks, given_or, items, links, some};
 use crate::config::given::{Given, Table};
 use crate::config::merge::{MergedNetwork, MergedNode};
 use crate::config::problem::error;
@@ -174,7 +174,7 @@ fn network_link(
         let reason = format!("nothing says which link carries {}", core.name);
         let help = match known.is_empty() {
             true => "give `link`, and the link itself below `links`".to_owned(),
-            false => format!("give `link`: one of {}", known.join(", ")),
+            false => format!("give `link`: one of {}", some(known)),
         };
         check.tell_on(node, error(core.spot, reason).help(help));
     }
