@@ -34,15 +34,30 @@ const LONGEST_WAIT: Duration = Duration::from_hours(1);
 pub(crate) enum Wait {
     /// A bundle without problems, and every subject converged.
     Converged,
+    /// A bundle, and every subject converged or degraded.
+    Settled,
     /// The node knows who it is: it has a bundle.
     Bundle,
 }
 
 impl Wait {
+    /// Its name in a request.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Converged => "converged",
+            Self::Settled => "settled",
+            Self::Bundle => "bundle",
+        }
+    }
+
     /// Whether the status is what was waited for.
     pub(crate) fn is_over(self, status: &NodeStatus) -> bool {
         match self {
             Self::Converged => status.is_converged(),
+            Self::Settled => {
+                status.bundle.source.is_some()
+                    && status.subjects.values().all(|subject| subject.state.is_settled())
+            }
             Self::Bundle => status.bundle.source.is_some(),
         }
     }

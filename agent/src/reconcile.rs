@@ -107,7 +107,7 @@ pub(crate) async fn run<S, H>(
 /// The agent is stopping: nobody sends desired states any more.
 struct Stopping;
 
-/// Waits until there is a desired state and the predecessor has converged once.
+/// Waits until there is a desired state and the predecessor is as far as it must be.
 async fn wait_for_turn<D>(
     inputs: &mut Inputs<D>,
     report: &mut SubjectReport,
@@ -296,7 +296,7 @@ async fn wait_for_reason<S: Subject, H: Host<S>>(
     wait_for_permit(inputs, pace).await
 }
 
-/// Spaces passes that follow each other without end; the first dozen of a burst are not held up.
+/// Spaces passes that follow each other without end; a burst of a few is not held up.
 async fn wait_for_permit<D>(inputs: &mut Inputs<D>, pace: &mut Pace) -> Result<(), Stopping> {
     let allowed = pace.take_permit(Instant::now());
     loop {
@@ -305,7 +305,10 @@ async fn wait_for_permit<D>(inputs: &mut Inputs<D>, pace: &mut Pace) -> Result<(
         tokio::select! {
             biased;
             () = sleep_until(allowed) => return Ok(()),
-            changed = inputs.desired.changed() => return changed.map_err(|_| Stopping),
+            changed = inputs.desired.changed() => {
+                pace.fresh_start();
+                return changed.map_err(|_| Stopping);
+            }
             () = inputs.pulse.asked() => {}
         }
     }

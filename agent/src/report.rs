@@ -160,7 +160,7 @@ impl SubjectReport {
 /// Puts a subject into a state; `since` stays while it is the same news.
 fn enter(name: &str, subject: &mut SubjectStatus, state: State) {
     subject.has_converged |= state == State::Converged;
-    subject.has_settled |= matches!(state, State::Converged | State::Degraded { .. });
+    subject.has_settled |= state.is_settled();
     if !subject.state.same_news(&state) {
         subject.since = unix_now();
         match &state {

@@ -1,3 +1,4 @@
 //! Whole programs in network namespaces, on the real kernel. Needs root; `ci/net` runs it.
 
+mod agent; // trilithd from start to stop: bundle, reload, repair, restart
 mod harness; // the harness's own promises

@@ -134,6 +134,11 @@ impl State {
     /// Every name that [`State::name`] can give.
     pub const NAMES: [&'static str; 5] = ["waiting", "running", "converged", "degraded", "retry"];
 
+    /// Whether no step is left: all is done, or all that can be done now.
+    pub fn is_settled(&self) -> bool {
+        matches!(self, Self::Converged | Self::Degraded { .. })
+    }
+
     /// Whether it is the same news: the time of the next pass is none.
     pub fn same_news(&self, other: &Self) -> bool {
         match (self, other) {

@@ -39,10 +39,7 @@ pub(crate) async fn status(
 ) -> Result<NodeStatus, AskError> {
     let path = match wait {
         None => "/status".to_owned(),
-        Some((Wait::Converged, time)) => {
-            format!("/status?wait=converged&timeout={}", time.as_secs())
-        }
-        Some((Wait::Bundle, time)) => format!("/status?wait=bundle&timeout={}", time.as_secs()),
+        Some((wait, time)) => format!("/status?wait={}&timeout={}", wait.name(), time.as_secs()),
     };
     let stream = UnixStream::connect(socket)
         .await

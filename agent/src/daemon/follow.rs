@@ -152,6 +152,7 @@ impl Onlooker {
         let text = Sighting { firmware: firmware::read(), links, places }.text();
         if text != self.shown {
             info!("{text}");
+            self.console.say("no node bundle");
             self.console.show(&text);
             self.shown = text;
         }

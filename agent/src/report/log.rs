@@ -20,6 +20,8 @@ pub(crate) fn start() -> Reader {
     // systemd sets it when it connected the output to the journal (systemd.exec(5)).
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
     if let Some(journal) = journal {
+        // Fields become TRILITH_SUBJECT=network and the like, to be asked for by `journalctl`.
+        let journal = journal.with_field_prefix(Some("TRILITH".into()));
         log.with(journal.with_syslog_identifier("trilithd".into())).init();
         return Reader::Journal;
     }

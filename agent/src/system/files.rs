@@ -24,6 +24,8 @@ pub(crate) enum FileError {
     Remove { path: PathBuf, source: io::Error },
     #[error("cannot watch {}", path.display())]
     Watch { path: PathBuf, source: io::Error },
+    #[error("inotify does not work")]
+    Inotify(#[source] io::Error),
 }
 
 /// A whole file: its text and its permission bits.
@@ -132,10 +134,9 @@ struct Awaited {
 impl Watch {
     /// Watches these paths, which must be absolute.
     pub(crate) fn new(paths: Vec<PathBuf>) -> Result<Self, FileError> {
-        let failed = |source| FileError::Watch { path: "inotify".into(), source };
         let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
-        let inotify = Inotify::init(flags).map_err(|errno| failed(errno.into()))?;
-        let inotify = register(inotify).map_err(failed)?;
+        let inotify = Inotify::init(flags).map_err(|errno| FileError::Inotify(errno.into()))?;
+        let inotify = register(inotify).map_err(FileError::Inotify)?;
         let mut watch = Self { inotify, paths, awaited: BTreeMap::new() };
         watch.arm()?;
         Ok(watch)
@@ -145,15 +146,14 @@ impl Watch {
     /// from inotify is judged and returned without another await.
     pub(crate) async fn changed(&mut self) -> Result<(), FileError> {
         loop {
-            let failed = |source| FileError::Watch { path: "inotify".into(), source };
-            let mut ready = self.inotify.readable().await.map_err(failed)?;
+            let mut ready = self.inotify.readable().await.map_err(FileError::Inotify)?;
             let events = match ready.get_inner().0.read_events() {
                 Ok(events) => events,
                 Err(nix::errno::Errno::EAGAIN) => {
                     ready.clear_ready();
                     continue;
                 }
-                Err(errno) => return Err(failed(errno.into())),
+                Err(errno) => return Err(FileError::Inotify(errno.into())),
             };
             if self.matter(&events)? {
                 return Ok(());

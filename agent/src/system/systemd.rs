@@ -72,15 +72,6 @@ impl Systemd {
         Self::default()
     }
 
-    /// The connection, made anew if it was lost.
-    async fn bus(&mut self) -> Result<&mut Bus, SystemdError> {
-        let bus = match self.bus.take() {
-            Some(bus) => bus,
-            None => Bus::new(connect().await?).await?,
-        };
-        Ok(self.bus.insert(bus))
-    }
-
     /// Watches the files that matter and the bus's socket. Called before the look, so that no change falls
     /// between.
     fn watch(&mut self, desired: &Desired) -> Result<(), FileError> {
@@ -97,18 +88,22 @@ impl Systemd {
         if self.bus.is_none() && !Path::new(BUS).exists() {
             return Ok(Manager::Away(format!("there is no {BUS}")));
         }
-        let looked = match self.bus().await {
-            Ok(bus) => bus.look(desired).await,
+        let bus = match self.bus.take() {
+            Some(bus) => Ok(bus),
+            None => Bus::connect().await,
+        };
+        let mut bus = match bus {
+            Ok(bus) => bus,
             Err(error @ SystemdError::Connect(_)) => {
                 return Ok(Manager::Away(chain(&error).to_string()));
             }
             Err(error) => return Err(error),
         };
-        if looked.is_err() {
-            // A connection that fails is not used again: the bus or systemd may have been started anew.
-            self.bus = None;
-        }
-        looked
+        // Kept only after a look that succeeded: a connection that failed, or hung until this call was dropped,
+        // is not used again.
+        let looked = bus.look(desired).await?;
+        self.bus = Some(bus);
+        Ok(looked)
     }
 
     async fn carry_out(&mut self, step: &Step) -> Result<(), SystemdError> {
@@ -131,13 +126,15 @@ impl Systemd {
     }
 }
 
-async fn connect() -> Result<Connection, SystemdError> {
-    let address = format!("unix:path={BUS}");
-    let builder = zbus::connection::Builder::address(&*address).map_err(SystemdError::Connect)?;
-    builder.build().await.map_err(SystemdError::Connect)
-}
-
 impl Bus {
+    /// Connects to the system bus.
+    async fn connect() -> Result<Self, SystemdError> {
+        let address = format!("unix:path={BUS}");
+        let builder = zbus::connection::Builder::address(&*address);
+        let connection = builder.map_err(SystemdError::Connect)?.build().await;
+        Self::new(connection.map_err(SystemdError::Connect)?).await
+    }
+
     /// Asks systemd to tell of changes.
     async fn new(connection: Connection) -> Result<Self, SystemdError> {
         let subscribe = async || {

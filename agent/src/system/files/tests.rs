@@ -100,7 +100,7 @@ async fn waits_for_folders_that_do_not_exist_yet() {
     comes(&mut watch).await;
     std::fs::remove_dir_all(folder.at("a")).unwrap();
     comes(&mut watch).await;
-    // One call made what three did before; the file is already there when the watch moves down.
+    // All at once: the file is already there when the watch moves down to its folder.
     std::fs::create_dir_all(folder.at("a/b")).unwrap();
     std::fs::write(&path, "y").unwrap();
     comes(&mut watch).await;

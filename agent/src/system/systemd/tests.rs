@@ -1,5 +1,7 @@
 //! The adapter against a small service manager on the other end of a socket pair: real D-Bus messages, no bus.
 
+#![expect(clippy::unused_self, reason = "a D-Bus interface is made of methods")]
+
 use std::time::Duration;
 
 use tokio::net::UnixStream;
@@ -27,30 +29,30 @@ impl FakeManager {
 
     async fn start_unit(
         &self,
-        _name: &str,
+        name: &str,
         mode: &str,
         #[zbus(object_server)] server: &ObjectServer,
     ) -> zbus::fdo::Result<OwnedObjectPath> {
-        become_(server, mode, "active").await
+        become_(server, (name, mode), "active").await
     }
 
     async fn stop_unit(
         &self,
-        _name: &str,
+        name: &str,
         mode: &str,
         #[zbus(object_server)] server: &ObjectServer,
     ) -> zbus::fdo::Result<OwnedObjectPath> {
-        become_(server, mode, "inactive").await
+        become_(server, (name, mode), "inactive").await
     }
 }
 
 /// Puts the unit into a state at once, and tells of it.
 async fn become_(
     server: &ObjectServer,
-    mode: &str,
+    asked: (&str, &str),
     state: &str,
 ) -> zbus::fdo::Result<OwnedObjectPath> {
-    assert_eq!(mode, "replace");
+    assert_eq!(asked, ("ssh.service", "replace"));
     let unit = server.interface::<_, FakeUnit>(UNIT).await?;
     unit.get_mut().await.active = state.into();
     unit.get().await.active_state_changed(unit.signal_emitter()).await?;
@@ -69,8 +71,8 @@ impl FakeUnit {
     }
 
     #[zbus(property)]
-    fn load_state(&self) -> &str {
-        "loaded"
+    fn load_state(&self) -> String {
+        "loaded".into()
     }
 
     #[zbus(property)]
@@ -84,8 +86,8 @@ struct FakeService;
 #[interface(name = "org.freedesktop.systemd1.Service")]
 impl FakeService {
     #[zbus(property)]
-    fn result(&self) -> &str {
-        "success"
+    fn result(&self) -> String {
+        "success".into()
     }
 }
 

@@ -1,0 +1,178 @@
+//! `trilithd` from start to stop: it waits for a bundle, converges, keeps a good bundle when a bad one comes, repairs,
+//! stops without taking the network down, and starts again without changing anything.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+use trilith_core::bundle::Bundle;
+use trilith_core::names::NodeId;
+use trilith_tests::artifact::{program, repository};
+use trilith_tests::command::{output, sh};
+use trilith_tests::network::Network;
+
+/// The longest that anything here may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running agent. It sees an empty /run: the host's bus and its units are none of its business.
+struct Agent {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Agent {
+    fn start(folder: &Path) -> Result<Self> {
+        let agent = program("trilithd")?;
+        let script = format!(
+            "mount -t tmpfs run /run && exec {} run --bundle {} --socket {}",
+            agent.display(),
+            folder.join("bundle.yaml").display(),
+            folder.join("agent.sock").display(),
+        );
+        let mut child = Command::new("unshare")
+            .args(["--mount", "sh", "-c", &script])
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start the agent")?;
+        let stderr = child.stderr.take().context("the agent has no stderr")?;
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| {
+                eprintln!("{line}");
+                sender.send(line)
+            })
+        });
+        Ok(Self { child, lines })
+    }
+
+    /// Waits for a line of the log, and gives those before it.
+    fn until(&self, text: &str) -> Result<Vec<String>> {
+        let mut before = Vec::new();
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.with_context(|| format!("the agent never said: {text}"))?;
+            if line.contains(text) {
+                return Ok(before);
+            }
+            before.push(line);
+        }
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id())?;
+        Ok(kill(Pid::from_raw(pid), signal)?)
+    }
+
+    fn stop(mut self) -> Result<()> {
+        self.signal(Signal::SIGTERM)?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the agent ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // After `stop` there is nobody left to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One node of the homelab sample, its NIC one end of a cable.
+struct Node {
+    folder: TempDir,
+    bundle: String,
+}
+
+impl Node {
+    fn new() -> Result<Self> {
+        sh("ip link add nic0 address 52:54:00:00:01:00 type veth peer name wire0")?;
+        sh("ip link set wire0 up")?;
+        let cluster = fs::read_to_string(repository().join("tests/clusters/valid/homelab.yaml"))?;
+        let bundle = Bundle::write(NodeId::try_from(1)?, &cluster)?;
+        Ok(Self { folder: tempfile::tempdir()?, bundle })
+    }
+
+    fn bundle(&self) -> PathBuf {
+        self.folder.path().join("bundle.yaml")
+    }
+
+    /// Puts a bundle in place, whole.
+    fn give(&self, text: &str) -> Result<()> {
+        let beside = self.folder.path().join("new");
+        fs::write(&beside, text)?;
+        Ok(fs::rename(beside, self.bundle())?)
+    }
+
+    fn status(&self, wait: &[&str]) -> Result<Value> {
+        let mut status = Command::new(program("trilithd")?);
+        status.args(["status", "--json", "--socket"]).arg(self.folder.path().join("agent.sock"));
+        let answer = output(status.args(wait))?;
+        ensure!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+        Ok(serde_json::from_slice(&answer.stdout)?)
+    }
+
+    fn settled(&self) -> Result<Value> {
+        self.status(&["--wait", "settled", "--timeout", "30"])
+    }
+}
+
+fn has_address() -> Result<bool> {
+    Ok(sh("ip -brief address show dev nic0")?.contains("10.10.0.1/24"))
+}
+
+#[test]
+fn an_agent_lives() -> Result<()> {
+    let _network = Network::isolate()?;
+    let node = Node::new()?;
+    let agent = Agent::start(node.folder.path())?;
+
+    agent.until("This node has no node bundle")?;
+    agent.until("52:54:00:00:01:00")?;
+    assert_eq!(node.status(&[])?["bundle"]["source"], Value::Null);
+    assert!(!has_address()?, "without a bundle it does nothing");
+
+    node.give(&node.bundle)?;
+    agent.until("network: plan: ")?;
+    agent.until("network: converged")?;
+    let status = node.settled()?;
+    assert_eq!(status["node"]["name"], "hv1");
+    assert_eq!(status["subjects"]["network"]["state"], "converged");
+    // There is no bus in this /run: a status with a reason, and no failure of anything else.
+    assert_eq!(status["subjects"]["services"]["problems"][0]["object"], "system bus");
+    assert!(has_address()?);
+
+    node.give(&node.bundle.replace("subnet", "subent"))?;
+    agent.until("unknown key `subent`")?;
+    let status = node.status(&[])?;
+    assert_ne!(status["bundle"]["problems"], Value::Array(Vec::new()));
+    assert_eq!(status["subjects"]["network"]["state"], "converged", "the last good bundle goes on");
+
+    node.give(&node.bundle)?;
+    agent.until("node bundle read")?;
+    agent.signal(Signal::SIGHUP)?;
+    agent.until("node bundle read")?;
+    assert_eq!(node.status(&[])?["bundle"]["problems"], Value::Array(Vec::new()));
+
+    let before = Instant::now();
+    sh("ip address flush dev nic0 scope global")?;
+    agent.until("network: converged")?;
+    assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
+    assert!(has_address()?);
+
+    agent.stop()?;
+    assert!(has_address()?, "the network stays");
+    let agent = Agent::start(node.folder.path())?;
+    let said = agent.until("network: converged")?;
+    assert!(!said.iter().any(|line| line.contains("plan: ")), "nothing to do: {said:#?}");
+    agent.stop()
+}
