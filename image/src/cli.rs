@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
-use crate::{cluster, config};
+use crate::{build, cluster, config};
 
 /// Builds, checks and rolls out Trilith clusters.
 #[derive(Debug, Parser)]
@@ -15,6 +15,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Build(build::Options),
     #[command(subcommand)]
     Config(config::Command),
     #[command(subcommand)]
@@ -24,6 +25,7 @@ enum Command {
 /// Carries out one command.
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     match args.command {
+        Command::Build(options) => build::run(options),
         Command::Config(command) => config::run(command),
         Command::Cluster(command) => cluster::run(command),
     }

@@ -14,6 +14,8 @@ pub(crate) enum Exit {
     Usage = 2,
     /// The cluster file has errors.
     BadConfig = 3,
+    /// The image was built, and a file of it is larger than its budget.
+    OverBudget = 4,
 }
 
 impl From<Exit> for ExitCode {

@@ -1,8 +1,10 @@
 //! `trilith`, the operator's tool.
 
+mod build; // from the sources to an image
 mod cli; // the command tree: what can be asked for
 mod cluster; // what is made from the cluster file
 mod config; // judges and explains the cluster file
+mod exec; // the one door to other programs
 mod exit; // how a command ends
 mod firmware; // every shipped module finds its firmware, or says why not
 mod sbom; // package list and SPDX

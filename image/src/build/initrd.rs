@@ -1,0 +1,42 @@
+//! The initrd without the kernel's modules, which mkosi puts beside it into the UKI.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::key::Key;
+use super::mkosi;
+use super::packages::Packages;
+use super::place::{self, Place};
+use super::progress::Progress;
+use super::tools::Tools;
+use crate::exec;
+
+/// Makes the initrd, or finds the one made before. It follows the package layer, so that both have the
+/// same versions of the same programs.
+pub(crate) fn make(
+    place: &Place,
+    progress: &Progress,
+    tools: &Tools,
+    packages: &Packages,
+) -> Result<PathBuf> {
+    let key = Key::new("initrd 1").text(&packages.key);
+    let key = key.tree(&place.overlay("initrd"))?.tree(&place.overlay("both"))?.finish();
+    let path = place.keyed("initrd", &key);
+    if path.exists() {
+        progress.kept("initrd");
+        return Ok(path);
+    }
+    progress.step("initrd: mkosi (about a minute)");
+    let output = place.fresh("initrd")?;
+    let mut command = mkosi::command(place, tools, &place.overlay("initrd"));
+    command.arg("--skeleton-tree").arg(&packages.skeleton);
+    // The same state of the archive as for the layer.
+    command.args(["--cache-only=metadata", "--output=initrd", "--output-dir"]).arg(&output);
+    exec::run(command.args(["--force", "build"]), &place.log("initrd"), mkosi::SHOWN)?;
+    fs::rename(output.join("initrd.cpio.zst"), &path).context("cannot put the initrd in place")?;
+    place::remove(&output)?;
+    place.forget_others("initrd", &key)?;
+    Ok(path)
+}
