@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::files::{self, FileError};
 
+/// Where systemd keeps the unit's credentials: a person who runs `trilithd plan` sees what the agent sees.
+const CREDENTIALS: &str = "/run/credentials/trilithd.service";
+
 /// The files that may hold the node bundle; the first that exists counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Places(Vec<PathBuf>);
@@ -15,10 +18,10 @@ impl Places {
         if let Some(path) = only {
             return Ok(Self(vec![std::path::absolute(path)?]));
         }
-        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        let credential = credentials.map(|folder| folder.join("trilith.bundle"));
-        let fixed = ["/run/trilith/bundle.yaml", "/var/lib/trilith/bundle.yaml"];
-        Ok(Self(credential.into_iter().chain(fixed.map(PathBuf::from)).collect()))
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+        let credentials = credentials.map_or_else(|| PathBuf::from(CREDENTIALS), PathBuf::from);
+        let fixed = ["/run/trilith/bundle.yaml", "/var/lib/trilith/bundle.yaml"].map(PathBuf::from);
+        Ok(Self([credentials.join("trilith.bundle")].into_iter().chain(fixed).collect()))
     }
 
     /// The paths, in the order in which they count.
