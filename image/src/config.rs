@@ -78,7 +78,7 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<String> {
 
 fn not_utf8(error: &std::string::FromUtf8Error) -> anyhow::Error {
     let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-    let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+    let line = good.split(|byte| *byte == b'\n').count();
     anyhow::anyhow!("line {line} is not UTF-8")
 }
 
@@ -90,9 +90,9 @@ fn check(files: &[PathBuf], json: bool) -> anyhow::Result<Exit> {
         reports.push(Report { file: file.display().to_string(), text, judged });
     }
     if json {
-        print_json(&reports)?
+        print_json(&reports)?;
     } else {
-        print_text(&reports)?
+        print_text(&reports)?;
     }
     let bad = reports.iter().any(|report| report.judged.config.is_none());
     Ok(if bad { Exit::BadConfig } else { Exit::Ok })

@@ -130,9 +130,18 @@ fn judge_tree(mut tree: Tree, mut spots: Spots) -> Judged {
     let raw: Option<RawFile> = read::read(&tree, &problems);
     let check = Check { spots: &spots, problems: &problems };
     let config = raw.as_ref().and_then(|raw| check::check(check, raw));
+    if config.is_none() && !problems.borrow().has_errors() {
+        problems
+            .borrow_mut()
+            .push(error(tree.spot, UNEXPLAINED).help("please report it with the file"));
+    }
     let all_nodes = raw.as_ref().and_then(|raw| raw.nodes.get()).map_or(0, Vec::len);
     Judged { config, problems: problems.into_inner().finish(&spots, all_nodes) }
 }
+
+/// Nobody is refused without a word, even if the words were forgotten.
+const UNEXPLAINED: &str =
+    "the file cannot be used, and Trilith fails to say why: this is a fault of Trilith";
 
 /// What makes every further message useless.
 fn wrong_shape(tree: &Tree) -> Option<problem::Draft> {

@@ -3,7 +3,8 @@
 
 mod addresses; // who has which address
 mod disks; // disk rules and OSDs
-mod links; // the links of one node
+mod kinds; // what one link is
+mod links; // the links of one node, among each other
 mod mtus; // what fits through what
 mod networks; // the core networks
 mod nodes; // the nodes, one by one and among each other
@@ -24,6 +25,10 @@ use super::raw::{List, RawCluster, RawFile};
 use super::spots::{Spot, Spots};
 use super::{Config, Networks, Settings};
 use crate::names::{Host, NodeId};
+
+/// Something is wrong, and that has been told.
+#[derive(Debug, Clone, Copy)]
+struct Told;
 
 /// What every check needs: where things stand, and where problems go.
 #[derive(Clone, Copy)]
@@ -248,8 +253,8 @@ fn settings(
         ceph: ceph?,
         postgres,
         zookeeper: zookeeper?,
-        frr: frr?,
-        update: update?,
+        frr: frr.ok()?,
+        update: update.ok()?,
         logging: logging?,
         metrics,
     })

@@ -109,17 +109,24 @@ fn merge_labels(
 ) -> BTreeMap<LabelKey, Given<LabelValue>> {
     let tables = [defaults.labels.get(), node.labels.get()];
     let entries = tables.into_iter().flatten().flat_map(Table::entries);
+    let entries = entries.filter(|(_, value)| !value.is_absent());
     entries.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 type Links = Given<Table<IfName, RawLink>>;
 
+/// The links that somebody wrote something about.
+fn written(links: &Links) -> impl Iterator<Item = (&IfName, &Given<RawLink>)> {
+    let entries = links.get().into_iter().flat_map(Table::entries);
+    entries.filter(|(_, link)| !link.is_absent())
+}
+
 fn merge_links(defaults: &Links, own: &Links) -> BTreeMap<IfName, MergedLink> {
     let mut links = BTreeMap::new();
-    for (name, link) in defaults.get().into_iter().flat_map(Table::entries) {
+    for (name, link) in written(defaults) {
         put_link(&mut links, name, link.clone());
     }
-    for (name, link) in own.get().into_iter().flat_map(Table::entries) {
+    for (name, link) in written(own) {
         let merged = match (links.get(name), link) {
             (Some(MergedLink { link: Given::Is(default, _), .. }), Given::Is(own, spot)) => {
                 Given::Is(merge_link(own, default), *spot)

@@ -104,6 +104,6 @@ pub(super) struct RawDns {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Ssh")]
 pub(super) struct RawSsh {
-    /// Public keys of those who may log in as root, as in authorized_keys. Absent: nobody may.
+    /// Public keys of those who may log in as root, as in `authorized_keys`. Absent: nobody may.
     pub(super) keys: List<SshKey>,
 }

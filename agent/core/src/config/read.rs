@@ -56,7 +56,7 @@ struct Reader<'a> {
     problems: &'a RefCell<Problems>,
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     fn tell(self, reason: impl Into<String>, help: Option<String>) -> ReadError {
         let mut draft = error(self.node.spot, reason);
         if let Some(help) = help {
@@ -172,7 +172,7 @@ impl<'a> Deserializer<'a> for Reader<'a> {
     fn deserialize_map<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match &self.node.kind {
             Kind::Map(entries) => {
-                self.place(visitor.visit_map(Entries { reader: self, known: None, entries }))
+                self.place(visitor.visit_map(Entries { reader: self, known: None, rest: entries }))
             }
             _ => Err(self.expected("a map", Some("write `name: value` lines below it".to_owned()))),
         }
@@ -190,7 +190,7 @@ impl<'a> Deserializer<'a> for Reader<'a> {
         for (key, value) in entries.iter().filter(|(key, _)| !fields.contains(&key.as_str())) {
             Reader { node: value, ..self }.tell_unknown(key, fields);
         }
-        self.place(visitor.visit_map(Entries { reader: self, known: Some(fields), entries }))
+        self.place(visitor.visit_map(Entries { reader: self, known: Some(fields), rest: entries }))
     }
 
     fn deserialize_enum<V: Visitor<'a>>(
@@ -298,7 +298,7 @@ impl<'a> SeqAccess<'a> for Items<'a> {
 struct Entries<'a> {
     reader: Reader<'a>,
     known: Option<&'static [&'static str]>,
-    entries: &'a [(String, Node)],
+    rest: &'a [(String, Node)],
 }
 
 impl<'a> MapAccess<'a> for Entries<'a> {
@@ -308,20 +308,20 @@ impl<'a> MapAccess<'a> for Entries<'a> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, ReadError> {
-        while let Some(((key, node), rest)) = self.entries.split_first() {
+        while let Some(((key, node), rest)) = self.rest.split_first() {
             if self.known.is_none_or(|known| known.contains(&key.as_str())) {
                 return seed.deserialize(KeyReader(key, Reader { node, ..self.reader })).map(Some);
             }
-            self.entries = rest;
+            self.rest = rest;
         }
         Ok(None)
     }
 
     fn next_value_seed<S: DeserializeSeed<'a>>(&mut self, seed: S) -> Result<S::Value, ReadError> {
-        let Some(((_, node), rest)) = self.entries.split_first() else {
+        let Some(((_, node), rest)) = self.rest.split_first() else {
             return Err(ReadError::custom("a key without a value"));
         };
-        self.entries = rest;
+        self.rest = rest;
         seed.deserialize(Reader { node, ..self.reader })
     }
 }

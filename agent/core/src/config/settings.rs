@@ -89,7 +89,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Where the cluster file says nothing: Ceph's own (osd_pool_default_size, osd_pool_default_min_size).
+    /// Where the cluster file says nothing: Ceph's own (`osd_pool_default_size`, `osd_pool_default_min_size`).
     pub const DEFAULT: Self = Self { size: 3, min_size: 2 };
 }
 

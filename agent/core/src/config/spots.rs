@@ -293,12 +293,18 @@ impl Builder {
 
     fn begin(&mut self, holds: Holds, anchor: usize, position: Position) -> Result<(), Refusal> {
         self.no_key_awaited(position)?;
-        if self.open.len() >= DEEPEST {
-            let reason = format!("the file is nested more than {DEEPEST} levels deep");
-            return Err(Refusal { position, reason, help: Some("close the brackets before this") });
-        }
         let spot = self.add(Position { length: 1, ..position }, None)?;
         self.anchors.insert(anchor, spot);
+        self.go_inside(spot, holds, position)
+    }
+
+    /// What is added next goes into this value.
+    fn go_inside(&mut self, spot: Spot, holds: Holds, position: Position) -> Result<(), Refusal> {
+        if self.open.len() >= DEEPEST {
+            let reason =
+                format!("the file is nested more than {DEEPEST} levels deep, aliases expanded");
+            return Err(Refusal { position, reason, help: Some("close the brackets before this") });
+        }
         self.open.push(Open { spot, holds });
         Ok(())
     }
@@ -360,10 +366,10 @@ impl Builder {
     fn copy(&mut self, target: Spot) -> Result<(), Refusal> {
         let original = self.places[target.0 as usize].clone();
         let copy = self.add(original.position, original.scalar)?;
-        self.open.push(Open { spot: copy, holds: Holds::Items });
+        self.go_inside(copy, Holds::Items, original.position)?;
         for child in original.children {
-            if let Step::Key(key, position) = self.places[child.0 as usize].step.clone() {
-                let Some(open) = self.open.last_mut() else { continue };
+            let step = self.places[child.0 as usize].step.clone();
+            if let (Step::Key(key, position), Some(open)) = (step, self.open.last_mut()) {
                 open.holds = Holds::Entries(Some((key, position)));
             }
             self.copy(child)?;

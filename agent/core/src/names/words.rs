@@ -26,6 +26,13 @@ text_value! {
     )
 }
 
+impl Channel {
+    /// The channel that every release reaches in the end: the default.
+    pub fn stable() -> Self {
+        Self("stable".to_owned())
+    }
+}
+
 fn is_word(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
     (1..=63).contains(&text.len()) && text.chars().all(allowed)

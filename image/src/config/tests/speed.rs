@@ -41,7 +41,7 @@ fn thousand_nodes() -> String {
 fn a_thousand_nodes_are_checked_in_time() {
     let text = thousand_nodes();
     let best = (0..3).map(|_| time_of_one(&text)).min().unwrap();
-    println!("config: 1000 nodes, {} KiB, checked in {} ms", text.len() >> 10, best.as_millis());
+    eprintln!("config: 1000 nodes, {} KiB, checked in {} ms", text.len() >> 10, best.as_millis());
     assert!(best < LIMIT, "{best:?} is over {LIMIT:?}");
 }
 
@@ -53,7 +53,7 @@ fn processor_time() -> Duration {
 fn time_of_one(text: &str) -> Duration {
     let start = processor_time();
     let judged = config::judge(text);
-    let took = processor_time() - start;
+    let took = processor_time().saturating_sub(start);
     assert_eq!(judged.problems, []);
     assert_eq!(judged.config.unwrap().nodes.len(), 1000);
     took
@@ -66,8 +66,8 @@ fn a_thousand_problems_are_told_in_time() {
         thousand_nodes().replace("rack: r", "rack: \"r ").replace("}\n    links", "\"}\n    links");
     let start = processor_time();
     let judged = config::judge(&text);
-    let took = processor_time() - start;
+    let took = processor_time().saturating_sub(start);
     assert_eq!(judged.problems.len(), 1000, "{:?}", judged.problems.first());
-    println!("config: 1000 problems told in {} ms", took.as_millis());
+    eprintln!("config: 1000 problems told in {} ms", took.as_millis());
     assert!(took < LIMIT, "{took:?} is over {LIMIT:?}");
 }

@@ -19,13 +19,13 @@ struct Owners<'a> {
     check: Check<'a>,
     /// The first node with each ID. A second one has the same addresses, and the ID is what is told.
     first: HashMap<NodeId, Spot>,
-    owners: HashMap<IpAddr, (String, Spot)>,
+    taken: HashMap<IpAddr, (String, Spot)>,
 }
 
 /// Checks that no address is given twice. Addresses by ID go first, so that the explicit ones, which are
 /// easier to change, are the ones told of.
 pub(super) fn addresses(check: Check<'_>, file: &RawFile, nodes: &[MergedNode], cores: &[Core]) {
-    let mut owners = Owners { check, first: HashMap::new(), owners: HashMap::new() };
+    let mut owners = Owners { check, first: HashMap::new(), taken: HashMap::new() };
     for core in cores {
         for subnet in &core.subnets {
             owners.fixed(core, subnet);
@@ -60,10 +60,10 @@ fn everywhere<'n>(
 impl Owners<'_> {
     /// The one who already has the address; else `owner` has it from now on.
     fn take(&mut self, address: IpAddr, owner: &str, spot: Spot) -> Option<(String, Spot)> {
-        if let Some(taken) = self.owners.get(&address) {
+        if let Some(taken) = self.taken.get(&address) {
             return Some(taken.clone());
         }
-        self.owners.insert(address, (owner.to_owned(), spot));
+        self.taken.insert(address, (owner.to_owned(), spot));
         None
     }
 
@@ -118,7 +118,7 @@ impl Owners<'_> {
     /// A router may well be the gateway, but none of the cluster's own addresses.
     fn peer(&self, peer: &RawFrrPeer, gateways: &[IpAddr]) {
         let Some((Address(address), spot)) = peer.address.at() else { return };
-        let taken = self.owners.get(address).filter(|_| !gateways.contains(address));
+        let taken = self.taken.get(address).filter(|_| !gateways.contains(address));
         if let Some((owner, at)) = taken {
             let line = self.check.spots.line(*at);
             let reason = format!("peer {address} is {owner} (line {line})");

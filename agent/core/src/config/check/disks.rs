@@ -1,6 +1,6 @@
 //! Disk rules and OSDs.
 
-use super::{Check, given_or, items};
+use super::{Check, Told, given_or, items};
 use crate::config::given::Given;
 use crate::config::merge::MergedNode;
 use crate::config::problem::error;
@@ -9,12 +9,12 @@ use crate::config::spots::Spot;
 use crate::config::{Disk, Osd, OsdDb};
 use crate::names::Count;
 
-/// The system disk's rule: `Some(None)` if the node has none.
-pub(super) fn system_disk(check: Check<'_>, node: &MergedNode) -> Option<Option<Disk>> {
+/// The system disk's rule, if the node has one.
+pub(super) fn system_disk(check: Check<'_>, node: &MergedNode) -> Result<Option<Disk>, Told> {
     match &node.system_disk {
-        Given::Absent => Some(None),
-        Given::Wrong => None,
-        Given::Is(raw, spot) => rule(check, node, raw, *spot).map(Some),
+        Given::Absent => Ok(None),
+        Given::Wrong => Err(Told),
+        Given::Is(raw, spot) => rule(check, node, raw, *spot).map(Some).ok_or(Told),
     }
 }
 
@@ -96,19 +96,20 @@ fn osd(check: Check<'_>, node: &MergedNode, raw: &RawOsd, spot: Spot) -> Option<
         count: given_or(&raw.count, Count::ONE),
         per_disk: given_or(&raw.per_disk, Count::ONE),
         class: raw.class.get().copied(),
-        db: db?,
+        db: db.ok()?,
         encrypted: given_or(&raw.encrypted, false),
     })
 }
 
-fn db(check: Check<'_>, node: &MergedNode, raw: &Given<RawOsdDb>) -> Option<Option<OsdDb>> {
+fn db(check: Check<'_>, node: &MergedNode, raw: &Given<RawOsdDb>) -> Result<Option<OsdDb>, Told> {
     let (raw, spot) = match raw {
-        Given::Absent => return Some(None),
-        Given::Wrong => return None,
+        Given::Absent => return Ok(None),
+        Given::Wrong => return Err(Told),
         Given::Is(raw, spot) => (raw, *spot),
     };
     let disk = check.need(&raw.disk, spot, "disk", "write `disk: {kind: nvme}`: the faster disk");
     let size = check.need(&raw.size, spot, "size", "write `size: 60GiB`: what each OSD gets of it");
-    let disk = rule(check, node, &disk?, raw.disk.at()?.1)?;
-    Some(Some(OsdDb { disk, size: size? }))
+    let at = raw.disk.at().map_or(spot, |(_, spot)| spot);
+    let disk = disk.and_then(|disk| rule(check, node, &disk, at)).ok_or(Told)?;
+    Ok(Some(OsdDb { disk, size: size.ok_or(Told)? }))
 }

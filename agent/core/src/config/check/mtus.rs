@@ -2,28 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use super::links::{Shape, Shapes};
+use super::kinds::Shape;
+use super::links::NodeLinks;
 use crate::config::problem::error;
 use crate::config::{Link, LinkKind, MtuFrom};
 use crate::names::{IfName, Mtu};
 
 /// Every link with its MTU; `None` if one does not fit, which is told. The links have no cycles.
-pub(super) fn resolve(shapes: &Shapes<'_>) -> Option<BTreeMap<IfName, Link>> {
-    let mut mtus = Mtus { shapes, masters: shapes.masters(), known: BTreeMap::new() };
+pub(super) fn resolve(links: &NodeLinks<'_>) -> Option<BTreeMap<IfName, Link>> {
+    let mut mtus = Mtus { links, masters: links.masters(), known: BTreeMap::new() };
     let mut sound = true;
-    let mut links = BTreeMap::new();
-    for (name, shape) in &shapes.shapes {
+    let mut resolved = BTreeMap::new();
+    for (name, shape) in &links.shapes {
         let (mtu, mtu_from) = mtus.of(name);
         for (lower, _) in &shape.lower {
             sound &= mtus.fits(name, shape, lower);
         }
-        links.insert((*name).clone(), Link { kind: shape.kind.clone(), mtu, mtu_from });
+        resolved.insert((*name).clone(), Link { kind: shape.kind.clone(), mtu, mtu_from });
     }
-    sound.then_some(links)
+    sound.then_some(resolved)
 }
 
 struct Mtus<'a> {
-    shapes: &'a Shapes<'a>,
+    links: &'a NodeLinks<'a>,
     masters: BTreeMap<&'a IfName, &'a IfName>,
     /// What has been found before: a link may be below many.
     known: BTreeMap<IfName, (Mtu, MtuFrom)>,
@@ -41,9 +42,9 @@ impl Mtus<'_> {
     }
 
     fn find(&mut self, name: &IfName) -> (Mtu, MtuFrom) {
-        let shape = self.shapes.shapes.get(name);
-        if let Some((mtu, _)) = shape.and_then(|shape| shape.mtu) {
-            return (mtu, MtuFrom::Given);
+        let shape = self.links.shapes.get(name);
+        if let Some(mtu) = shape.and_then(|shape| shape.mtu.get()) {
+            return (*mtu, MtuFrom::Given);
         }
         if let Some(master) = self.masters.get(name).copied() {
             return (self.of(master).0, MtuFrom::Over(master.clone()));
@@ -52,7 +53,9 @@ impl Mtus<'_> {
             Some(LinkKind::Vlan { parent, .. }) => {
                 (self.of(parent).0, MtuFrom::Under(parent.clone()))
             }
-            _ => (Mtu::ETHERNET, MtuFrom::Default),
+            Some(LinkKind::Nic(_) | LinkKind::Bond(_) | LinkKind::Bridge { .. }) | None => {
+                (Mtu::ETHERNET, MtuFrom::Default)
+            }
         }
     }
 
@@ -74,13 +77,11 @@ impl Mtus<'_> {
             LinkKind::Nic(_)
             | LinkKind::Bond(_)
             | LinkKind::Vlan { .. }
-            | LinkKind::Bridge { .. } => {
-                return true;
-            }
+            | LinkKind::Bridge { .. } => return true,
         };
-        let at = shape.mtu.or_else(|| self.shapes.shapes.get(lower)?.mtu);
-        let spot = at.map_or(shape.spot, |(_, spot)| spot);
-        self.shapes.tell(error(spot, reason).help(help));
+        let lower_at = self.links.shapes.get(lower).and_then(|shape| shape.mtu.at());
+        let at = shape.mtu.at().or(lower_at);
+        self.links.tell(error(at.map_or(shape.spot, |(_, spot)| spot), reason).help(help));
         false
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::hash::Hash;
 
 use super::networks::Core;
-use super::{Check, addresses, disks, given_or, items, links, some};
+use super::{Check, Told, addresses, disks, given_or, items, links, some};
 use crate::config::given::{Given, Table};
 use crate::config::merge::{MergedNetwork, MergedNode};
 use crate::config::problem::error;
@@ -59,7 +59,7 @@ fn one(
     let networks = networks(check, node, cores, links.as_ref());
     let bmc = bmc(check, node);
     let system_disk = disks::system_disk(check, node);
-    let osds = disks::osds(check, node, system_disk.as_ref().and_then(Option::as_ref));
+    let osds = disks::osds(check, node, system_disk.as_ref().ok().and_then(Option::as_ref));
     let labels = node.labels.iter();
     let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.get()?.clone())));
     let id = id?;
@@ -69,8 +69,8 @@ fn one(
         name: name?,
         role: if coordinator { Role::Coordinator } else { Role::Hypervisor },
         matches: matches(node),
-        bmc: bmc?,
-        system_disk: system_disk?,
+        bmc: bmc.ok()?,
+        system_disk: system_disk.ok()?,
         osds: osds?,
         reserve: Reserve {
             cpus: given_or(&node.reserve.cpus, Reserve::DEFAULT.cpus),
@@ -91,10 +91,10 @@ fn matches(node: &MergedNode) -> Match {
     }
 }
 
-fn bmc(check: Check<'_>, node: &MergedNode) -> Option<Option<Bmc>> {
+fn bmc(check: Check<'_>, node: &MergedNode) -> Result<Option<Bmc>, Told> {
     let (raw, spot) = match &node.bmc {
-        Given::Absent => return Some(None),
-        Given::Wrong => return None,
+        Given::Absent => return Ok(None),
+        Given::Wrong => return Err(Told),
         Given::Is(raw, spot) => (raw, *spot),
     };
     let RawBmc { address, user, secret } = raw;
@@ -103,7 +103,10 @@ fn bmc(check: Check<'_>, node: &MergedNode) -> Option<Option<Bmc>> {
         check.need(user, spot, "user", "write `user: admin` here or below node_defaults.bmc");
     let help = "write `secret: bmc` here or below node_defaults.bmc: the password's name in the secrets file";
     let secret = check.need(secret, spot, "secret", help);
-    Some(Some(Bmc { address: address?, user: user?, secret: secret? }))
+    let (Some(address), Some(user), Some(secret)) = (address, user, secret) else {
+        return Err(Told);
+    };
+    Ok(Some(Bmc { address, user, secret }))
 }
 
 fn networks(
@@ -172,9 +175,10 @@ fn network_link(
     if merged.link.is_absent() {
         let known: Vec<&str> = node.links.keys().map(IfName::as_str).collect();
         let reason = format!("nothing says which link carries {}", core.name);
-        let help = match known.is_empty() {
-            true => "give `link`, and the link itself below `links`".to_owned(),
-            false => format!("give `link`: one of {}", some(known)),
+        let help = if known.is_empty() {
+            "give `link`, and the link itself below `links`".to_owned()
+        } else {
+            format!("give `link`: one of {}", some(known))
         };
         check.tell_on(node, error(core.spot, reason).help(help));
     }

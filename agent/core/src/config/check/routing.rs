@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::networks::{Core, unusable};
-use super::{Check, given_or, items};
+use super::{Check, Told, given_or, items};
 use crate::config::given::Given;
 use crate::config::problem::error;
 use crate::config::raw::{RawBfd, RawFile, RawFrr, RawFrrPeer};
@@ -12,11 +12,11 @@ use crate::config::spots::Spot;
 use crate::config::{Bfd, Frr, FrrPeer, NetworkName};
 use crate::names::{Asn, Period};
 
-/// `Some(None)` if there is no FRR section; `None` if it is wrong, which is told.
-pub(super) fn frr(check: Check<'_>, file: &RawFile, cores: &[Core]) -> Option<Option<Frr>> {
+/// FRR, if there is such a section.
+pub(super) fn frr(check: Check<'_>, file: &RawFile, cores: &[Core]) -> Result<Option<Frr>, Told> {
     let (raw, spot) = match &file.frr {
-        Given::Absent => return Some(None),
-        Given::Wrong => return None,
+        Given::Absent => return Ok(None),
+        Given::Wrong => return Err(Told),
         Given::Is(raw, spot) => (raw, *spot),
     };
     let RawFrr { asn, peers, bfd } = raw;
@@ -32,7 +32,8 @@ pub(super) fn frr(check: Check<'_>, file: &RawFile, cores: &[Core]) -> Option<Op
         valid.push(frr_peer(check, peer, spot, asn));
     }
     let bfd = check_bfd(check, bfd.get().cloned().unwrap_or_default());
-    Some(Some(Frr { asn: asn?, peers: valid.into_iter().collect::<Option<_>>()?, bfd }))
+    let peers = valid.into_iter().collect::<Option<_>>().ok_or(Told)?;
+    Ok(Some(Frr { asn: asn.ok_or(Told)?, peers, bfd }))
 }
 
 fn frr_peer(check: Check<'_>, peer: &RawFrrPeer, spot: Spot, own: Option<Asn>) -> Option<FrrPeer> {

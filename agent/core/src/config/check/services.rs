@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Check, given_or, items};
+use super::{Check, Told, given_or, items};
 use crate::config::given::Given;
 use crate::config::merge::MergedNode;
 use crate::config::problem::{error, warning};
@@ -191,24 +191,18 @@ pub(super) fn zookeeper(check: Check<'_>, file: &RawFile) -> Option<ZooKeeper> {
     })
 }
 
-/// Updates: `Some(None)` if there is no such section.
-pub(super) fn update(check: Check<'_>, file: &RawFile) -> Option<Option<Update>> {
+/// Updates, if there is such a section.
+pub(super) fn update(check: Check<'_>, file: &RawFile) -> Result<Option<Update>, Told> {
     let (raw, spot) = match &file.update {
-        Given::Absent => return Some(None),
-        Given::Wrong => return None,
+        Given::Absent => return Ok(None),
+        Given::Wrong => return Err(Told),
         Given::Is(raw, spot) => (raw, *spot),
     };
     let help = "write `source: https://os.example.net/trilith`";
     let source = check.need(&raw.source, spot, "source", help);
-    let channel = match raw.channel.get() {
-        Some(channel) => Some(channel.clone()),
-        None => Channel::try_from("stable".to_owned()).ok(),
-    };
-    let window = match raw.window.at() {
-        None => Some(None),
-        Some((window, spot)) => self::window(check, window, spot).map(Some),
-    };
-    Some(Some(Update { source: source?, channel: channel?, window: window? }))
+    let channel = given_or(&raw.channel, Channel::stable());
+    let window = raw.window.at().and_then(|(window, spot)| self::window(check, window, spot));
+    Ok(Some(Update { source: source.ok_or(Told)?, channel, window }))
 }
 
 fn window(check: Check<'_>, raw: &RawWindow, spot: Spot) -> Option<Window> {

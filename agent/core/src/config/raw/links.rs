@@ -39,7 +39,7 @@ pub(in crate::config) struct RawNic {
     pub(in crate::config) mac: Given<MacAddr>,
     /// Its PCI address: 0000:03:00.0.
     pub(in crate::config) path: Given<PciPath>,
-    /// Its driver, where only one NIC of the node has it: virtio_net.
+    /// Its driver, where only one NIC of the node has it: `virtio_net`.
     pub(in crate::config) driver: Given<DriverName>,
 }
 

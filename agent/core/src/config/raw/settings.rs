@@ -58,7 +58,7 @@ pub(in crate::config) struct RawPostgres {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Patroni")]
 pub(in crate::config) struct RawPatroni {
-    /// How long a leader stays one without renewing; at least loop_wait + 2 * retry_timeout. Default: 30s.
+    /// How long a leader stays one without renewing; at least `loop_wait` + 2 * `retry_timeout`. Default: 30s.
     pub(in crate::config) ttl: Given<Period>,
     /// How often it looks. Default: 10s.
     pub(in crate::config) loop_wait: Given<Period>,
