@@ -1,0 +1,76 @@
+//! Prints the figures that Trilith is measured by, in one run on one machine; where two things are compared, as
+//! a ratio. `ci/bench` runs it.
+
+#![expect(clippy::print_stdout, reason = "figures are this program's output")]
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+mod boot; // power-on to converged, against a bare Debian
+mod build; // cold build, rebuild, sizes
+mod check; // how long the cluster file of a thousand nodes takes
+mod networkd; // the same network as systemd-networkd's files
+mod node; // convergence, memory, CPU and wake-ups in a running node
+mod table; // how figures are printed
+
+use table::Table;
+
+/// Prints Trilith's figures. Needs root, and programs and image built.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Only these groups of figures, all if none is named.
+    #[arg(value_enum)]
+    groups: Vec<Group>,
+    /// How often each thing that is compared is measured; the median is printed.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+}
+
+/// Figures that are measured together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Group {
+    /// Convergence against systemd-networkd; memory, CPU and wake-ups of the idle agent.
+    Node,
+    /// Power-on to converged against a bare Debian's power-on to login.
+    Boot,
+    /// Cold build, rebuild after a change of the agent.
+    Build,
+    /// `trilith config check` of a thousand nodes.
+    Check,
+    /// Sizes of what a build leaves.
+    Sizes,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    let wanted = |group| options.groups.is_empty() || options.groups.contains(&group);
+    let mut table = Table::new();
+    if wanted(Group::Sizes) {
+        build::sizes(&mut table)?;
+    }
+    if wanted(Group::Check) {
+        check::thousand_nodes(&mut table, options.rounds)?;
+    }
+    if wanted(Group::Node) {
+        node::figures(&mut table, options.rounds)?;
+    }
+    if wanted(Group::Boot) {
+        boot::figures(&mut table, options.rounds)?;
+    }
+    if wanted(Group::Build) {
+        build::times(&mut table)?;
+    }
+    table.finish();
+    Ok(())
+}

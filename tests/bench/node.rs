@@ -1,0 +1,96 @@
+//! What the agent does and costs in a running node.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use trilith_tests::artifact;
+use trilith_tests::cluster::Cluster;
+use trilith_tests::network::Network;
+use trilith_tests::node::Node;
+
+use crate::networkd;
+use crate::table::{Table, median, seconds};
+
+/// How long a script in the guest may take: without KVM everything is ten times slower.
+const PATIENCE: Duration = Duration::from_mins(20);
+
+/// Boots the sample with bonds and VLANs and measures in it.
+pub(crate) fn figures(table: &mut Table, rounds: usize) -> Result<()> {
+    let network = Network::isolate()?;
+    let cluster = Cluster::sample(&artifact::cluster("bonds.yaml"))?;
+    let node = Node::boot(&network, &cluster, 1)?;
+    node.wait_booted()?;
+    idle(table, &node)?;
+    for (name, text) in networkd::files(cluster.node(1)?) {
+        put(&node, &format!("/run/systemd/network/{name}"), &text)?;
+    }
+    convergence(table, &node, rounds)
+}
+
+fn idle(table: &mut Table, node: &Node<'_>) -> Result<()> {
+    let said = script(node, "idle", include_str!("guest/idle"), "")?;
+    let numbers: Vec<f64> = said.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    let [rss, ticks, cpu, wakes, start, cpu_end, wakes_end, end] = numbers[..] else {
+        bail!("the idle script said {said:?}");
+    };
+    let window = end - start;
+    let percent = 100.0 * (cpu_end - cpu) / ticks / window;
+    table.add(
+        "trilithd, resident memory when converged",
+        &format!("{:.1} MiB", rss / 1024.0),
+        "20 MiB",
+    );
+    table.add(
+        "trilithd, CPU of a core when converged",
+        &format!("{percent:.3} % of {window:.0} s"),
+        "0.2 %",
+    );
+    table.add("trilithd, wake-ups", &format!("{:.2} per second", (wakes_end - wakes) / window), "");
+    Ok(())
+}
+
+fn convergence(table: &mut Table, node: &Node<'_>, rounds: usize) -> Result<()> {
+    let said = script(node, "rounds", include_str!("guest/rounds"), &rounds.to_string())?;
+    let agent = samples(&said, "agent")?;
+    let networkd = samples(&said, "networkd")?;
+    table.add("config to network converged, trilithd", &seconds(&agent), "");
+    table.add("config to network converged, systemd-networkd", &seconds(&networkd), "");
+    let ratio = median(agent) / median(networkd);
+    table.add("  trilithd : systemd-networkd", &format!("{ratio:.2}"), "1.00");
+    Ok(())
+}
+
+/// Lines `who before after`, as seconds from before to after.
+fn samples(said: &str, who: &str) -> Result<Vec<f64>> {
+    let mine = said.lines().filter_map(|line| line.strip_prefix(who));
+    let samples: Result<Vec<f64>> = mine
+        .map(|line| {
+            let (before, after) = line.trim().split_once(' ').context("not two numbers")?;
+            Ok(after.parse::<f64>()? - before.parse::<f64>()?)
+        })
+        .collect();
+    samples.with_context(|| format!("the script said {said:?}"))
+}
+
+/// Runs a script on the node as a unit of its own, which outlives the network, and returns its output.
+fn script(node: &Node<'_>, name: &str, text: &str, arguments: &str) -> Result<String> {
+    let path = format!("/run/bench/{name}");
+    put(node, &path, text)?;
+    let said = format!("{path}.out");
+    let mark = node.console().mark();
+    // The console tells the end, so that nothing asks over the network while it is measured.
+    node.ssh(&format!(
+        "systemd-run --quiet --collect sh -c 'sh {path} {arguments} > {said} 2>&1; echo bench: {name} ended: $? > /dev/ttyS0'"
+    ))?;
+    let ended = node.console().wait_after(mark, &format!("bench: {name} ended:"), PATIENCE)?;
+    let output =
+        node.console().until("the node answers", PATIENCE, || node.ssh(&format!("cat {said}")))?;
+    if ended.contains(": 0") { Ok(output) } else { bail!("{name} on the node: {ended}: {output}") }
+}
+
+fn put(node: &Node<'_>, path: &str, text: &str) -> Result<()> {
+    let text = BASE64_STANDARD.encode(text);
+    node.ssh(&format!("mkdir -p $(dirname {path}) && echo {text} | base64 -d > {path}")).map(drop)
+}
