@@ -33,8 +33,12 @@ pub enum BundleError {
 }
 
 fn first(problems: &[Problem]) -> String {
-    let errors = problems.iter().find(|problem| problem.severity == config::Severity::Error);
-    errors.map_or_else(String::new, |problem| format!("{}: {}", problem.path, problem.reason))
+    let error = problems.iter().find(|problem| problem.severity == config::Severity::Error);
+    match error {
+        None => String::new(),
+        Some(Problem { path, reason, .. }) if path.is_empty() => reason.clone(),
+        Some(Problem { path, reason, .. }) => format!("{path}: {reason}"),
+    }
 }
 
 const VERSION: u32 = 1;
@@ -69,5 +73,55 @@ impl Bundle {
         let text = serde_yaml::to_string(&raw).map_err(BundleError::Unreadable)?;
         Self::parse(&text)?;
         Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: &str = include_str!("../../../tests/clusters/valid/homelab.yaml");
+
+    fn id(number: u16) -> NodeId {
+        NodeId::try_from(number).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let text = Bundle::write(id(3), CLUSTER).unwrap();
+        let bundle = Bundle::parse(&text).unwrap();
+        assert_eq!(bundle.node, id(3));
+        assert_eq!(bundle.config, config::load(CLUSTER).unwrap());
+        let raw: RawBundle = serde_yaml::from_str(&text).unwrap();
+        assert_eq!(raw.cluster, CLUSTER, "verbatim");
+    }
+
+    /// A bundle must hold the operator's file to the byte, whatever its line breaks are.
+    #[test]
+    fn line_breaks_stay() {
+        let dos = CLUSTER.replace('\n', "\r\n");
+        let text = Bundle::write(id(1), &dos).unwrap();
+        let raw: RawBundle = serde_yaml::from_str(&text).unwrap();
+        assert_eq!(raw.cluster, dos);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let refusal = |text: &str| Bundle::parse(text).unwrap_err().to_string();
+        assert!(matches!(Bundle::write(id(9), CLUSTER), Err(BundleError::NoSuchNode(_))));
+        assert!(matches!(Bundle::write(id(1), "version: 1"), Err(BundleError::BadConfig(_))));
+        assert_eq!(refusal("nonsense"), "the bundle cannot be read");
+        assert_eq!(
+            refusal("{version: 1, node: 1, cluster: '', more: 1}"),
+            "the bundle cannot be read"
+        );
+        assert_eq!(
+            refusal("{version: 2, node: 1, cluster: ''}"),
+            "this program reads version 1 of the node bundle, not 2"
+        );
+        assert_eq!(
+            refusal("{version: 1, node: 1, cluster: ''}"),
+            "the cluster file in the bundle has problems, such as: the file is empty"
+        );
     }
 }
