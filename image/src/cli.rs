@@ -7,7 +7,7 @@ use crate::{build, cluster, config};
 
 /// Builds, checks and rolls out Trilith clusters.
 #[derive(Debug, Parser)]
-#[command(version, about, arg_required_else_help = true, max_term_width = 80)]
+#[command(name = "trilith", version, about, arg_required_else_help = true, max_term_width = 80)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,

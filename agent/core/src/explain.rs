@@ -2,6 +2,7 @@
 //! tests that compare it word by word.
 
 mod hardware; // BMC, disks, what is reserved
+mod host; // routes, units, files
 mod network; // links, networks, addresses
 mod services; // server numbers, names, routing, settings
 
@@ -47,8 +48,10 @@ pub fn explain(config: &Config, id: NodeId) -> Option<Explanation> {
     let mut sections = vec![identity(config, node)];
     sections.extend(network::links(node));
     sections.extend(network::networks(config, node));
+    sections.extend(host::routes(config, id));
     sections.push(hardware::hardware(node));
     sections.extend(services::services(config, node));
+    sections.extend(host::services(config, id));
     sections.push(services::settings(config));
     Some(Explanation { node: id, sections })
 }
