@@ -9,7 +9,7 @@ use crate::config::merge::MergedNode;
 use crate::config::problem::{Draft, error};
 use crate::config::read::nearest;
 use crate::config::spots::Spot;
-use crate::config::{Link, LinkKind};
+use crate::config::{Link, LinkKind, NicChoice};
 use crate::names::IfName;
 
 /// The links of one node that are right by themselves.
@@ -25,7 +25,7 @@ pub(super) fn links(check: Check<'_>, node: &MergedNode) -> Option<BTreeMap<IfNa
     let shapes = shapes.filter_map(|(name, link)| Some((name, shape(check, node, name, link)?)));
     let links = NodeLinks { check, node, shapes: shapes.collect() };
     let lower = links.lower_are_known() & links.ports_have_one_master() & links.lower_fit();
-    let distinct = links.are_distinct();
+    let distinct = links.are_distinct() & links.have_free_names();
     let acyclic = links.have_no_cycles();
     let sound = links.are_complete() && lower && distinct && acyclic;
     if sound { mtus::resolve(&links) } else { None }
@@ -142,6 +142,23 @@ impl<'a> NodeLinks<'a> {
             self.tell(error(shape.spot, format!("{reason} `{first}`")).help(help));
         }
         distinct
+    }
+
+    /// A bond, VLAN or bridge cannot have the kernel name that a NIC of the node has.
+    fn have_free_names(&self) -> bool {
+        let mut free = true;
+        for (nic, shape) in &self.shapes {
+            let LinkKind::Nic(NicChoice::Name(kernel)) = &shape.kind else { continue };
+            let Some(holder) = self.shapes.get(kernel) else { continue };
+            if matches!(holder.kind, LinkKind::Nic(_)) {
+                continue;
+            }
+            free = false;
+            let reason = format!("`{kernel}` is the kernel's name of the NIC `{nic}`");
+            let help = "call this link something else: the kernel has each name once";
+            self.tell(error(holder.spot, reason).on_key().help(help));
+        }
+        free
     }
 
     /// No link sits on itself, over any number of others.
