@@ -24,7 +24,7 @@ pub(crate) fn run(
     packages: &Packages,
     agent: &Path,
 ) -> Result<()> {
-    let key = Key::new("checks 1").text(&packages.key).tree(agent)?;
+    let key = Key::new("checks 2").text(&packages.key).tree(agent)?;
     let waivers = [place.overlay("firmware-waivers"), place.overlay("library-waivers")];
     let key = waivers.iter().try_fold(key, |key, path| key.tree(path))?.finish();
     let passed = place.keyed("checked", &key);
@@ -33,7 +33,9 @@ pub(crate) fn run(
         return Ok(());
     }
     progress.step("checks: firmware, libraries, users");
-    let mut faults = missing_firmware(place, tools, packages)?;
+    let modules = Module::all(tools, packages)?;
+    let mut faults = missing_firmware(place, packages, &modules)?;
+    faults.extend(broken_modules(&modules));
     faults.extend(missing_libraries(place, packages, agent)?);
     faults.extend(unnumbered_users(packages)?);
     if !faults.is_empty() {
@@ -43,11 +45,64 @@ pub(crate) fn run(
     place.forget_others("checked", &key)
 }
 
-fn missing_firmware(place: &Place, tools: &Tools, packages: &Packages) -> Result<Vec<String>> {
-    let modules = kernel_modules(&packages.root)?;
-    let mut command = tools.command("modinfo");
-    command.args(["-0"]).args(&modules);
-    let wanted = parse_modinfo(&exec::output(&mut command)?);
+/// What a kernel module says of itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Module {
+    /// Its name, with underscores as the kernel writes it.
+    name: String,
+    /// The firmware that it may ask for.
+    firmware: Vec<String>,
+    /// The modules whose symbols it uses.
+    depends: Vec<String>,
+}
+
+impl Module {
+    fn all(tools: &Tools, packages: &Packages) -> Result<Vec<Self>> {
+        let mut command = tools.command("modinfo");
+        command.arg("-0").args(kernel_modules(&packages.root)?);
+        Ok(parse_modinfo(&exec::output(&mut command)?))
+    }
+}
+
+/// Reads what `modinfo -0` prints of many modules: fields end in NUL, each module begins with its file
+/// name, whose field has a colon where all others have a sign of equality.
+fn parse_modinfo(text: &str) -> Vec<Module> {
+    let mut modules: Vec<Module> = Vec::new();
+    for (key, value) in text.split('\0').filter_map(|field| field.split_once([':', '='])) {
+        if key == "filename" {
+            let file = value.trim().rsplit('/').next().unwrap_or_default();
+            let name = file.split('.').next().unwrap_or_default().replace('-', "_");
+            modules.push(Module { name, ..Module::default() });
+        }
+        let Some(module) = modules.last_mut() else { continue };
+        match key {
+            "firmware" => module.firmware.push(value.to_owned()),
+            "depends" => module.depends.extend(
+                value.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")),
+            ),
+            _ => {}
+        }
+    }
+    modules
+}
+
+/// Modules that cannot be loaded because one that they depend on was dropped: it would show on the node,
+/// in the hour when it is needed.
+fn broken_modules(modules: &[Module]) -> Vec<String> {
+    let names: BTreeSet<_> = modules.iter().map(|module| &module.name).collect();
+    let lost = modules.iter().flat_map(|module| {
+        let lost = module.depends.iter().filter(|name| !names.contains(name));
+        lost.map(|name| (name, &module.name))
+    });
+    lost.map(|(name, user)| format!("module {user} needs module {name}, which drop-modules drops"))
+        .collect()
+}
+
+fn missing_firmware(place: &Place, packages: &Packages, modules: &[Module]) -> Result<Vec<String>> {
+    let wanted: Vec<_> = modules
+        .iter()
+        .flat_map(|module| module.firmware.iter().map(|f| (module.name.clone(), f.clone())))
+        .collect();
     let files = files_below(&packages.root.join("usr/lib/firmware"))?;
     let waivers = fs::read_to_string(place.overlay("firmware-waivers")).unwrap_or_default();
     let report = firmware::check(&wanted, &files, &waivers).map_err(anyhow::Error::msg)?;
@@ -59,25 +114,6 @@ fn missing_firmware(place: &Place, tools: &Tools, packages: &Packages) -> Result
         .iter()
         .map(|line| format!("overlays/firmware-waivers: nothing needs this line any more: {line}"));
     Ok(missing.chain(unused).collect())
-}
-
-/// The pairs of module and firmware in what `modinfo -0` prints of many modules: fields end in NUL, each
-/// module begins with its file name, whose field has a colon where all others have a sign of equality.
-fn parse_modinfo(text: &str) -> Vec<(String, String)> {
-    let mut module = "";
-    let mut wanted = Vec::new();
-    for field in text.split('\0') {
-        let Some((name, value)) = field.split_once([':', '=']) else { continue };
-        match name {
-            "filename" => module = value.trim().rsplit('/').next().unwrap_or_default(),
-            "firmware" => {
-                let module = module.split('.').next().unwrap_or_default();
-                wanted.push((module.to_owned(), value.trim().to_owned()));
-            }
-            _ => {}
-        }
-    }
-    wanted
 }
 
 fn kernel_modules(root: &Path) -> Result<Vec<PathBuf>> {
@@ -156,10 +192,15 @@ mod tests {
 
     #[test]
     fn modinfo_is_read_per_module() {
-        let text = "filename:       /m/a.ko\0firmware=x/y.bin\0alias=pci:v1*\0firmware=z\0\
-                    filename:       /m/b.ko\0license=GPL\0filename:       /m/c-d.ko\0firmware=z\0";
-        let pair = |m: &str, f: &str| (m.to_owned(), f.to_owned());
-        assert_eq!(parse_modinfo(text), [pair("a", "x/y.bin"), pair("a", "z"), pair("c-d", "z")]);
+        let text = "filename:       /m/a.ko\0firmware=x/y.bin\0alias=pci:v1*\0depends=c-d,b\0\
+                    filename:       /m/b.ko\0depends=\0filename:       /m/c-d.ko\0firmware=z\0";
+        let modules = parse_modinfo(text);
+        let names: Vec<_> = modules.iter().map(|module| &*module.name).collect();
+        assert_eq!(names, ["a", "b", "c_d"]);
+        assert_eq!(modules[0].firmware, ["x/y.bin"]);
+        assert_eq!(modules[0].depends, ["c_d", "b"]);
+        assert_eq!(broken_modules(&modules), [""; 0]);
+        assert_eq!(broken_modules(&modules[..2]).len(), 1);
     }
 
     #[test]
