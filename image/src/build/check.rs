@@ -26,7 +26,7 @@ pub(crate) fn run(
 ) -> Result<()> {
     let key = Key::new("checks 2").text(&packages.key).tree(agent)?;
     let waivers = [place.overlay("firmware-waivers"), place.overlay("library-waivers")];
-    let key = waivers.iter().try_fold(key, |key, path| key.tree(path))?.finish();
+    let key = packages.key_on_top(waivers.iter().try_fold(key, |key, path| key.tree(path))?);
     let passed = place.keyed("checked", &key);
     if passed.exists() {
         progress.kept("checks");

@@ -22,7 +22,8 @@ pub(crate) fn make(
     packages: &Packages,
 ) -> Result<PathBuf> {
     let key = Key::new("initrd 1").text(&packages.key);
-    let key = key.tree(&place.overlay("initrd"))?.tree(&place.overlay("both"))?.finish();
+    let key = key.tree(&place.overlay("initrd"))?.tree(&place.overlay("both"))?;
+    let key = packages.key_on_top(key);
     let path = place.keyed("initrd", &key);
     if path.exists() {
         progress.kept("initrd");

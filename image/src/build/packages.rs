@@ -24,6 +24,20 @@ pub(crate) struct Packages {
     pub(crate) skeleton: PathBuf,
     /// Its key: part of the keys of what is built on it.
     pub(crate) key: String,
+    /// Whether an operator's additions are in it.
+    has_site: bool,
+}
+
+impl Packages {
+    /// The key of something that is built on this layer. With a site's additions it has another form,
+    /// so that builds with and without them keep their things side by side.
+    pub(crate) fn key_on_top(&self, key: Key) -> String {
+        form(key.finish(), self.has_site)
+    }
+}
+
+fn form(key: String, has_site: bool) -> String {
+    if has_site { format!("site-{key}") } else { key }
 }
 
 /// Makes the layer, or finds the one made before. `refresh` asks the archive for newer packages.
@@ -38,9 +52,9 @@ pub(crate) fn make(
     if let Some(site) = site {
         key = key.tree(&site.folder().join("mkosi.conf"))?.tree(&site.users())?;
     }
-    let key = key.finish();
+    let key = form(key.finish(), site.is_some());
     let (root, skeleton) = (place.keyed("layer", &key), place.keyed("skeleton", &key));
-    let packages = Packages { root, skeleton, key };
+    let packages = Packages { root, skeleton, key, has_site: site.is_some() };
     if packages.root.exists() && !refresh {
         progress.kept("package layer");
         return Ok(packages);
@@ -56,7 +70,7 @@ fn install(
     site: Option<&Site>,
     packages: &Packages,
 ) -> Result<()> {
-    let Packages { root, skeleton, key } = packages;
+    let Packages { root, skeleton, key, has_site: _ } = packages;
     progress.step("package layer: JRE and stand-ins");
     make_skeleton(place, tools, site, skeleton)?;
     let own = own_packages(place, tools)?;
