@@ -1,5 +1,6 @@
 //! What is in an image, for people and for scanners: the package list and the SBOM (SPDX 2.3, JSON).
 
+use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -59,7 +60,11 @@ fn package(paragraph: &str) -> Option<Package> {
 
 /// One line a package: name, version, architecture.
 pub(crate) fn package_list(packages: &[Package]) -> String {
-    packages.iter().map(|p| format!("{} {} {}\n", p.name, p.version, p.arch)).collect()
+    let mut list = String::new();
+    for package in packages {
+        list.extend([&package.name, " ", &package.version, " ", &package.arch, "\n"]);
+    }
+    list
 }
 
 /// The SBOM as SPDX 2.3 JSON (<https://spdx.github.io/spdx-spec/v2.3/>).
@@ -162,15 +167,17 @@ fn spdx_id(kind: &str, name: &str, rest: &str) -> String {
 
 /// Percent-encodes what the package URL specification wants encoded in names and versions.
 fn purl(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '~');
-    let encode = |c: char| {
-        if plain(c) {
-            c.to_string()
-        } else {
-            c.to_string().bytes().map(|b| format!("%{b:02X}")).collect()
+    let mut url = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' => {
+                url.push(byte.into());
+            }
+            // Writing to a `String` cannot fail.
+            _ => _ = write!(url, "%{byte:02X}"),
         }
-    };
-    text.chars().map(encode).collect()
+    }
+    url
 }
 
 #[cfg(test)]
