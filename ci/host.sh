@@ -51,4 +51,4 @@ run_tests() {
 build_packages=(build-essential pkg-config libvirt-dev librados-dev ca-certificates git)
 # shellcheck disable=SC2034
 # What makes and starts machines and namespaces: the tools tree, and the programs that work outside it.
-lab_packages=(mmdebstrap bubblewrap iproute2 iputils-ping openssh-client fdisk procps)
+lab_packages=(mmdebstrap bubblewrap iproute2 iputils-ping openssh-client)
