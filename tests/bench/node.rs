@@ -82,12 +82,15 @@ fn script(node: &Node<'_>, name: &str, text: &str, arguments: &str) -> Result<St
     let mark = node.console().mark();
     // The console tells the end, so that nothing asks over the network while it is measured.
     node.ssh(&format!(
-        "systemd-run --quiet --collect sh -c 'sh {path} {arguments} > {said} 2>&1; echo bench: {name} ended: $? > /dev/ttyS0'"
+        "systemd-run --quiet --collect sh -c 'sh {path} {arguments} > {said} 2>&1; echo end $? >> {said}; echo bench: {name} ended > /dev/ttyS0'"
     ))?;
-    let ended = node.console().wait_after(mark, &format!("bench: {name} ended:"), PATIENCE)?;
+    node.console().wait_after(mark, &format!("bench: {name} ended"), PATIENCE)?;
     let output =
         node.console().until("the node answers", PATIENCE, || node.ssh(&format!("cat {said}")))?;
-    if ended.contains(": 0") { Ok(output) } else { bail!("{name} on the node: {ended}: {output}") }
+    let Some(output) = output.strip_suffix("end 0\n") else {
+        bail!("{name} on the node: {output}")
+    };
+    Ok(output.to_owned())
 }
 
 fn put(node: &Node<'_>, path: &str, text: &str) -> Result<()> {

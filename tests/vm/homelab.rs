@@ -147,6 +147,8 @@ fn a_corrupted_block_reboots_the_machine(node: &mut Node<'_>) -> Result<()> {
         node.ssh(&format!("dd if={root} bs=4096 skip={block} count=1 iflag=direct of=/dev/null"));
     ensure!(read.is_err(), "the corrupted block {block} of {root} could be read");
     node.machine().wait_reset(REACTION)?;
+    // The panic that reset it stands before this mark.
+    let mark = node.console().mark();
     node.console().wait_after(mark, "trilithd: node converged", BOOT)?;
     node.wait_converged().map(drop)
 }
