@@ -140,7 +140,6 @@ fn a_corrupted_block_reboots_the_machine(node: &mut Node<'_>) -> Result<()> {
         head -c 64 /dev/urandom | dd of="/dev/$data" bs=64 seek=$((last * 64)) conv=notrunc,fsync status=none
         echo "$root $last""#;
     let found = node.ssh(corrupt)?;
-    let mark = node.console().mark();
     let (root, block) = found.trim().split_once(' ').unwrap_or_default();
     // The answer never comes: the machine is gone while it reads.
     let read =
