@@ -128,7 +128,7 @@ fn put(node: &Node<'_>, path: &str, text: &str) -> Result<()> {
     node.ssh(&command).map(drop)
 }
 
-/// One bit of the last block of the root, which nothing else reads: reading it must reset the machine, and as
+/// Some bytes of the last block of the root, which nothing else reads: reading it must reset the machine, and as
 /// the block is not needed to boot, the node must come back.
 fn a_corrupted_block_reboots_the_machine(node: &mut Node<'_>) -> Result<()> {
     let corrupt = r#"set -e
@@ -141,11 +141,14 @@ fn a_corrupted_block_reboots_the_machine(node: &mut Node<'_>) -> Result<()> {
         echo "$root $last""#;
     let found = node.ssh(corrupt)?;
     let (root, block) = found.trim().split_once(' ').unwrap_or_default();
+    let before = node.console().mark();
     // The answer never comes: the machine is gone while it reads.
     let read =
         node.ssh(&format!("dd if={root} bs=4096 skip={block} count=1 iflag=direct of=/dev/null"));
     ensure!(read.is_err(), "the corrupted block {block} of {root} could be read");
     node.machine().wait_reset(REACTION)?;
+    let corrupted = format!("data block {block} is corrupted");
+    ensure!(node.console().since(before).contains(&corrupted), "the reset has another cause");
     // The panic that reset it stands before this mark.
     let mark = node.console().mark();
     node.console().wait_after(mark, "trilithd: node converged", BOOT)?;
