@@ -80,12 +80,9 @@ fn network(node: &Node, name: &IfName, link: &Link) -> String {
     for address in
         node.networks.iter().filter(|net| net.link == *name).flat_map(|net| &net.addresses)
     {
-        // The agent asks whether anybody has an address before it takes it; so must its rival.
-        let _infallible = write!(
-            text,
-            "[Address]\nAddress={}\nDuplicateAddressDetection=both\n",
-            address.address
-        );
+        // As networkd does it by itself: it asks for duplicates of IPv6 addresses only. The agent also asks for
+        // those of IPv4, so that the comparison is to its disadvantage.
+        let _infallible = write!(text, "[Address]\nAddress={}\n", address.address);
         if let Some(gateway) = address.gateway {
             let _infallible = write!(text, "[Route]\nGateway={gateway}\n");
         }

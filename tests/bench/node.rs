@@ -44,7 +44,7 @@ fn idle(table: &mut Table, node: &Node<'_>) -> Result<()> {
     );
     table.add(
         "trilithd, CPU of a core when converged",
-        &format!("{percent:.3} % of {window:.0} s"),
+        &format!("{percent:.3} % over {window:.0} s"),
         "0.2 %",
     );
     table.add("trilithd, wake-ups", &format!("{:.2} per second", (wakes_end - wakes) / window), "");
