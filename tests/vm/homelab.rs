@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 use trilith_tests::artifact;
 use trilith_tests::cluster::Cluster;
-use trilith_tests::machine::{BOOT, REACTION};
+use trilith_tests::machine::REACTION;
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 
@@ -128,8 +128,8 @@ fn put(node: &Node<'_>, path: &str, text: &str) -> Result<()> {
     node.ssh(&command).map(drop)
 }
 
-/// Some bytes of the last block of the root, which nothing else reads: reading it must reset the machine, and as
-/// the block is not needed to boot, the node must come back.
+/// Some bytes of the last block of the root, which nothing reads once the node is up: reading it must reset the
+/// machine. It would do so again at each boot, since udev looks at the end of every device.
 fn a_corrupted_block_reboots_the_machine(node: &mut Node<'_>) -> Result<()> {
     let corrupt = r#"set -e
         root=$(readlink -f "$(findmnt --noheadings --output SOURCE --first-only /)")
@@ -149,8 +149,5 @@ fn a_corrupted_block_reboots_the_machine(node: &mut Node<'_>) -> Result<()> {
     node.machine().wait_reset(REACTION)?;
     let corrupted = format!("data block {block} is corrupted");
     ensure!(node.console().since(before).contains(&corrupted), "the reset has another cause");
-    // The panic that reset it stands before this mark.
-    let mark = node.console().mark();
-    node.console().wait_after(mark, "trilithd: node converged", BOOT)?;
-    node.wait_converged().map(drop)
+    Ok(())
 }
