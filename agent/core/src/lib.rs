@@ -8,6 +8,7 @@ mod golden; // golden plans: one test per subject
 pub mod names; // small valid values: NodeId, IfName, VlanId, Mtu, …
 pub mod network; // links, addresses, routes and sysctls of the core networks
 pub mod node; // what the cluster file means for each subject of one node
+pub mod secrets; // what one node must keep to itself
 pub mod services; // the units that run on a node, and the files that they read
 pub mod sighting; // what a node without a bundle tells the person in front of it
 pub mod status; // what a node says about itself
