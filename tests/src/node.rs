@@ -1,5 +1,6 @@
 //! A node that boots the image with a bundle.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
@@ -23,10 +24,20 @@ pub struct Node<'a> {
 impl<'a> Node<'a> {
     /// Lays the cables and switches the node on.
     pub fn boot(network: &Network, cluster: &'a Cluster, id: u16) -> Result<Self> {
+        Self::boot_image(network, cluster, id, artifact::image()?)
+    }
+
+    /// The same with another image than the newest.
+    pub fn boot_image(
+        network: &Network,
+        cluster: &'a Cluster,
+        id: u16,
+        image: PathBuf,
+    ) -> Result<Self> {
         let nics = cable(network, cluster.node(id)?)?;
         let spec = Spec {
             name: cluster.node(id)?.name.to_string(),
-            image: artifact::image()?,
+            image,
             bundle: Some(cluster.bundle(id)?),
             nics,
         };

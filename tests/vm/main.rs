@@ -6,4 +6,5 @@ mod bonds; // bonds and VLANs, NICs pulled and put back
 mod homelab; // one node of the example cluster: converged, closed, restarted, reloaded, corrupted
 mod kernel; // the agent's own tests on the kernel of the image
 mod samples; // the other sample files
+mod site; // an image with an operator's own additions
 mod unknown; // a machine that no bundle has told who it is
