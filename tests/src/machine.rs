@@ -48,7 +48,7 @@ pub struct Nic {
 pub enum Place {
     /// In a slot of its own, out of which it can be pulled.
     Slot,
-    /// On a root bus of this number, as function of the device 0: `0000:3b:00.1`.
+    /// On the bus of this number, as function of the device 0: `0000:3b:00.1`.
     Path {
         /// The bus.
         bus: u8,
@@ -285,7 +285,7 @@ fn arguments(spec: &Spec, folder: &Path) -> Result<Vec<String>> {
             }
             Place::Path { bus, function } => {
                 if buses.insert(bus) {
-                    add(&format!("-device pxb-pcie,id=bus{bus},bus_nr={bus},bus=pcie.0"));
+                    add(&port_to(bus));
                 }
                 format!("bus{bus},addr=0.{function},multifunction=on")
             }
@@ -295,4 +295,16 @@ fn arguments(spec: &Spec, folder: &Path) -> Result<Vec<String>> {
         add(&format!("-device {device},romfile=,bus={bus}"));
     }
     Ok(arguments)
+}
+
+/// A PCIe port with this bus behind it. The firmware numbers buses as it finds them: the first port of the
+/// first root bus leads to bus 1, and the first port of a further root bus to the bus after that.
+fn port_to(bus: u8) -> String {
+    let port = format!("-device pcie-root-port,id=bus{bus},chassis={bus},slot={bus}");
+    match bus.checked_sub(1) {
+        None | Some(0) => format!("{port},bus=pcie.0"),
+        Some(root) => {
+            format!("-device pxb-pcie,id=root{bus},bus_nr={root},bus=pcie.0 {port},bus=root{bus}")
+        }
+    }
 }

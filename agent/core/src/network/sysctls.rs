@@ -19,8 +19,10 @@ pub fn sysctl_paths(desired: &Desired, observed: &Observed) -> BTreeSet<String> 
     of_links.chain(desired.sysctls.keys().cloned()).collect()
 }
 
-/// A port of a bridge is no place for addresses: the kernel must not give it an IPv6 one by itself. A bond's
-/// ports never get one.
+/// A port of a bridge or a bond speaks for itself to nobody. The kernel gives a bridge's port an IPv6 address;
+/// a bond's port gets none, but as on any link of a router it reports on it that it listens to all routers
+/// (`dev_forward_change` in net/ipv6/addrconf.c), with the bond's own MAC: sent by a port that only waits, that
+/// makes the switch send the bond's traffic to where nobody reads it.
 const NO_IPV6: &str = "ipv6/disable_ipv6";
 
 fn path(kernel: &IfName, key: &str) -> String {
@@ -44,8 +46,7 @@ pub(super) fn host(view: &View, steps: &mut Vec<Step>) {
 pub(super) fn link(view: &View, kernel: &IfName, link: &Link, steps: &mut Vec<Step>) {
     let no_ipv6 = path(kernel, NO_IPV6);
     let seen = view.observed.sysctls.get(&no_ipv6).map(String::as_str);
-    let bridge_port = link.master.is_some() && view.bond_of(link).is_none();
-    match (seen, bridge_port) {
+    match (seen, link.master.is_some()) {
         (Some("0"), true) => steps.push(Step::SetSysctl { path: no_ipv6, value: "1".into() }),
         (Some("1"), false) => steps.push(Step::SetSysctl { path: no_ipv6, value: "0".into() }),
         // It is right, or the host has no IPv6, or the link is only being made: the next look tells.
