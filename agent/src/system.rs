@@ -1,6 +1,7 @@
 //! The adapters. Below here is the only code that touches the host; nothing here decides.
 
 pub(crate) mod bundle; // where the node bundle lies
+mod exec; // programs that are run
 pub(crate) mod files; // whole files: read, written, watched
 pub(crate) mod firmware; // what SMBIOS says about the machine
 pub(crate) mod netlink; // links, addresses, routes, parameters of the network

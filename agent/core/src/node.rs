@@ -68,9 +68,12 @@ pub fn services(config: &Config, id: NodeId) -> Option<services::Desired> {
     let mut desired = services::Desired::default();
     if !config.ssh_keys.is_empty() {
         let lines = config.ssh_keys.iter().map(|key| format!("{key}\n"));
-        let keys = services::File { content: lines.collect(), mode: 0o600 };
+        let keys = services::File::secret(lines.collect::<String>(), services::Owner::default());
         desired.files.insert(services::AUTHORIZED_KEYS.into(), keys);
-        desired.units.insert(services::UnitName::ssh());
+        // sshd looks for the keys at each login.
+        let ssh = services::UnitWish::default()
+            .reads(services::AUTHORIZED_KEYS, services::OnChange::Nothing);
+        desired.units.insert(services::SSH, ssh);
     }
     Some(desired)
 }

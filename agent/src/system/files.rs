@@ -1,17 +1,22 @@
 //! Files: read whole, written whole, watched.
 
-use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd, RawFd};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
-use tokio::io::unix::AsyncFd;
+use nix::libc;
+use nix::unistd::fchown;
 
+mod owner; // users and groups by name
 #[cfg(test)]
 mod tests;
+mod watch; // tells when files change
+
+pub(crate) use owner::Ids;
+pub(crate) use watch::{ANYTHING, Watch};
 
 /// What failed, and on which file.
 #[derive(Debug, thiserror::Error)]
@@ -22,16 +27,25 @@ pub(crate) enum FileError {
     Write { path: PathBuf, source: io::Error },
     #[error("cannot remove {}", path.display())]
     Remove { path: PathBuf, source: io::Error },
+    #[error("cannot make the folder {}", path.display())]
+    Folder { path: PathBuf, source: io::Error },
     #[error("cannot watch {}", path.display())]
     Watch { path: PathBuf, source: io::Error },
     #[error("inotify does not work")]
     Inotify(#[source] io::Error),
+    #[error("this system has no user {0}")]
+    NoUser(String),
+    #[error("this system has no group {0}")]
+    NoGroup(String),
+    #[error("cannot look up the owner {name}")]
+    Owner { name: String, source: io::Error },
 }
 
-/// A whole file: its text and its permission bits.
+/// A whole file: its text, its permission bits and its owner.
 pub(crate) struct Found {
     pub(crate) text: String,
     pub(crate) mode: u32,
+    pub(crate) owner: Ids,
 }
 
 /// The longest file that is read. A bundle of a thousand nodes has under 1 MiB.
@@ -46,38 +60,170 @@ pub(crate) fn read(path: &Path) -> Result<Option<Found>, FileError> {
     }
 }
 
+/// Without waiting for a writer, should somebody have put a FIFO there.
+fn open(path: &Path, flags: i32) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | flags).open(path)
+}
+
 fn read_open(path: &Path) -> io::Result<Found> {
-    let file = File::open(path)?;
+    let file = open(path, 0)?;
     let about = file.metadata()?;
     if !about.is_file() || about.len() > LONGEST {
         let reason = format!("it is no regular file of at most {LONGEST} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
-    Ok(Found { text: io::read_to_string(file)?, mode: about.mode() & 0o7777 })
+    let (mode, owner) = (about.mode() & 0o7777, Ids::of(&about));
+    Ok(Found { text: io::read_to_string(file)?, mode, owner })
 }
 
-/// Writes a whole file so that a reader sees the old one or the new one, also after a power cut: a new file
-/// beside it, synced, then renamed over it.
-pub(crate) fn write(path: &Path, text: &str, mode: u32) -> Result<(), FileError> {
-    write_beside(path, text, mode).map_err(|source| FileError::Write { path: path.into(), source })
-}
-
-fn write_beside(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let beside = PathBuf::from(name);
-    // Left over from a crash: its content and mode mean nothing.
-    remove_if_there(&beside)?;
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode & 0o600).open(&beside)?;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
+/// Looks at what is in the place of one of our files; `None` if there is nothing. Whatever is no file that we could
+/// have written, such as a link, is something else and no error: it is to be replaced.
+pub(crate) fn look(path: &Path) -> Result<Option<Found>, FileError> {
+    let something_else = || Found { text: String::new(), mode: 0, owner: Ids::NOBODY };
+    let failed = |source| FileError::Read { path: path.into(), source };
+    let file = match open(path, libc::O_NOFOLLOW) {
+        Ok(file) => file,
+        Err(error) => {
+            return match error.raw_os_error() {
+                Some(libc::ENOENT | libc::ENOTDIR) => Ok(None),
+                Some(libc::ELOOP | libc::ENXIO) => Ok(Some(something_else())),
+                _ => Err(failed(error)),
+            };
+        }
+    };
+    let about = file.metadata().map_err(failed)?;
+    if !about.is_file() || about.len() > LONGEST {
+        return Ok(Some(something_else()));
     }
+    let mut bytes = Vec::new();
+    file.take(LONGEST).read_to_end(&mut bytes).map_err(failed)?;
+    let (mode, owner) = (about.mode() & 0o7777, Ids::of(&about));
+    Ok(Some(match String::from_utf8(bytes) {
+        Ok(text) => Found { text, mode, owner },
+        Err(_) => something_else(),
+    }))
+}
+
+/// A new file beside the one that it is to replace. Dropped, it leaves the old one as it was.
+#[must_use]
+pub(crate) struct Staged {
+    path: PathBuf,
+    beside: PathBuf,
+}
+
+impl Staged {
+    /// Writes the whole new file.
+    pub(crate) fn new(path: &Path, text: &str, mode: u32, owner: Ids) -> Result<Self, FileError> {
+        let failed = |source| FileError::Write { path: path.into(), source };
+        let mut name = path.as_os_str().to_owned();
+        name.push(".new");
+        let staged = Self { path: path.into(), beside: name.into() };
+        staged.fill(text, mode, owner).map_err(failed)?;
+        Ok(staged)
+    }
+
+    fn fill(&self, text: &str, mode: u32, owner: Ids) -> io::Result<()> {
+        make_parents(&self.path)?;
+        // Left over from a crash: its content and mode mean nothing.
+        remove_if_there(&self.beside)?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.beside)?;
+        file.write_all(text.as_bytes())?;
+        file.set_permissions(Permissions::from_mode(mode))?;
+        if Ids::of(&file.metadata()?) != owner {
+            fchown(&file, Some(owner.user), Some(owner.group))?;
+        }
+        file.sync_all()
+    }
+
+    /// Where the new file is.
+    pub(crate) fn beside(&self) -> &Path {
+        &self.beside
+    }
+
+    /// Puts it in the place of the old one, so that a reader sees the old one or the new one, also after a power
+    /// cut.
+    pub(crate) fn replace(self) -> Result<(), FileError> {
+        let replaced =
+            std::fs::rename(&self.beside, &self.path).and_then(|()| match self.path.parent() {
+                Some(folder) => File::open(folder)?.sync_all(),
+                None => Ok(()),
+            });
+        replaced.map_err(|source| FileError::Write { path: self.path.clone(), source })
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // After the rename there is none. One that stays is removed before the next is written.
+        let _ = remove_if_there(&self.beside);
+    }
+}
+
+/// The folders on the way to a file, for everybody to pass, whatever the agent's own umask is.
+fn make_parents(path: &Path) -> io::Result<()> {
+    let Some(folder) = path.parent().filter(|folder| !folder.exists()) else { return Ok(()) };
+    make_parents(folder)?;
+    std::fs::create_dir(folder)?;
+    std::fs::set_permissions(folder, Permissions::from_mode(0o755))
+}
+
+/// Makes a folder, or gives it this mode and owner.
+pub(crate) fn make_folder(path: &Path, mode: u32, owner: Ids) -> Result<(), FileError> {
+    make_folder_at(path, mode, owner)
+        .map_err(|source| FileError::Folder { path: path.into(), source })
+}
+
+fn make_folder_at(path: &Path, mode: u32, owner: Ids) -> io::Result<()> {
+    make_parents(path)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let folder = open(path, libc::O_NOFOLLOW | libc::O_DIRECTORY)?;
+    let is = Ids::of(&folder.metadata()?);
+    // Only the owner of a folder may change its mode, and the agent lacks the power to pass over that.
+    let us = Ids::us();
+    if is != us {
+        fchown(&folder, Some(us.user), Some(us.group))?;
+    }
+    folder.set_permissions(Permissions::from_mode(mode))?;
+    if owner != us {
+        fchown(&folder, Some(owner.user), Some(owner.group))?;
+    }
+    Ok(())
+}
+
+/// A folder's permission bits and owner; `None` if there is no folder.
+pub(crate) fn look_at_folder(path: &Path) -> Result<Option<(u32, Ids)>, FileError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(about) if about.is_dir() => Ok(Some((about.mode() & 0o7777, Ids::of(&about)))),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(FileError::Read { path: path.into(), source }),
+    }
+}
+
+/// The names of what is in a folder, with whether each is a folder itself; nothing if there is no folder.
+pub(crate) fn list(path: &Path) -> Result<Vec<(String, bool)>, FileError> {
+    let failed = |source| FileError::Read { path: path.into(), source };
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) => {
+            return match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(Vec::new()),
+                _ => Err(failed(error)),
+            };
+        }
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let is_folder = entry.file_type().map_err(failed)?.is_dir();
+        // A name that is no text is none that the agent gave or asks for.
+        names.extend(entry.file_name().into_string().ok().map(|name| (name, is_folder)));
+    }
+    Ok(names)
 }
 
 /// Removes a file; it is no error if there is none.
@@ -90,149 +236,4 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     }
-}
-
-/// Tells when one of a few files changed, appeared or went, by inotify on the folders they are in. A folder that
-/// does not exist yet is waited for in the nearest one that does.
-///
-/// A link's target is not watched: replacing the link is seen, changing what it leads to is not.
-pub(crate) struct Watch {
-    inotify: AsyncFd<Fd>,
-    paths: Vec<PathBuf>,
-    /// What is looked for in each watched folder: the next component on the way to a path.
-    awaited: BTreeMap<WatchKey, Vec<Awaited>>,
-}
-
-/// [`AsyncFd`] wants `AsRawFd`, which nix's type has not.
-struct Fd(Inotify);
-
-impl AsRawFd for Fd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
-}
-
-/// Puts inotify under the runtime's reactor.
-#[expect(
-    deprecated,
-    reason = "its successor needs `unsafe`: the descriptor must stay open and the same, and `Inotify` owns it"
-)]
-fn register(inotify: Inotify) -> io::Result<AsyncFd<Fd>> {
-    AsyncFd::new(Fd(inotify))
-}
-
-type WatchKey = i32;
-
-/// One name that matters in a folder.
-#[derive(Debug, Clone, PartialEq)]
-struct Awaited {
-    path: PathBuf,
-    /// It is the file itself and not a folder on the way.
-    last: bool,
-}
-
-impl Watch {
-    /// Watches these paths, which must be absolute.
-    pub(crate) fn new(paths: Vec<PathBuf>) -> Result<Self, FileError> {
-        let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
-        let inotify = Inotify::init(flags).map_err(|errno| FileError::Inotify(errno.into()))?;
-        let inotify = register(inotify).map_err(FileError::Inotify)?;
-        let mut watch = Self { inotify, paths, awaited: BTreeMap::new() };
-        watch.arm()?;
-        Ok(watch)
-    }
-
-    /// Resolves when one of the files may have changed since this last resolved. Cancel-safe: what was read
-    /// from inotify is judged and returned without another await.
-    pub(crate) async fn changed(&mut self) -> Result<(), FileError> {
-        loop {
-            let mut ready = self.inotify.readable().await.map_err(FileError::Inotify)?;
-            let events = match ready.get_inner().0.read_events() {
-                Ok(events) => events,
-                Err(nix::errno::Errno::EAGAIN) => {
-                    ready.clear_ready();
-                    continue;
-                }
-                Err(errno) => return Err(FileError::Inotify(errno.into())),
-            };
-            if self.matter(&events)? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Whether any of these events is about a watched path. Folders that came or went move the watches.
-    fn matter(&mut self, events: &[InotifyEvent]) -> Result<bool, FileError> {
-        let matter = events.iter().any(|event| self.matters(event));
-        let moved = AddWatchFlags::IN_IGNORED
-            | AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_MOVED_TO
-            | AddWatchFlags::IN_MOVE_SELF;
-        if events.iter().any(|event| event.mask.intersects(moved)) {
-            self.arm()?;
-        }
-        Ok(matter)
-    }
-
-    fn matters(&self, event: &InotifyEvent) -> bool {
-        if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
-            return true;
-        }
-        let (Some(awaited), Some(name)) = (self.awaited.get(&key(event.wd)), &event.name) else {
-            return false;
-        };
-        let created = event.mask.contains(AddWatchFlags::IN_CREATE);
-        awaited
-            .iter()
-            .filter(|awaited| awaited.path.file_name() == Some(name))
-            .any(|awaited| !(created && awaited.last && is_being_written(&awaited.path)))
-    }
-
-    /// Puts a watch on the folder of each path, or on the nearest folder above that exists.
-    fn arm(&mut self) -> Result<(), FileError> {
-        let mut awaited: BTreeMap<WatchKey, Vec<Awaited>> = BTreeMap::new();
-        for path in &self.paths {
-            let (key, name) = self.arm_one(path)?;
-            awaited.entry(key).or_default().push(name);
-        }
-        self.awaited = awaited;
-        Ok(())
-    }
-
-    fn arm_one(&self, path: &Path) -> Result<(WatchKey, Awaited), FileError> {
-        let flags = AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_CLOSE_WRITE
-            | AddWatchFlags::IN_MOVE
-            | AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_MOVE_SELF
-            | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_ONLYDIR;
-        let mut awaited = path;
-        while let Some(folder) = awaited.parent() {
-            match self.inotify.get_ref().0.add_watch(folder, flags) {
-                Ok(watch) => {
-                    return Ok((
-                        key(watch),
-                        Awaited { path: awaited.into(), last: awaited == path },
-                    ));
-                }
-                Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => awaited = folder,
-                Err(errno) => {
-                    return Err(FileError::Watch { path: folder.into(), source: errno.into() });
-                }
-            }
-        }
-        let source = io::Error::new(io::ErrorKind::InvalidInput, "it is not absolute");
-        Err(FileError::Watch { path: path.into(), source })
-    }
-}
-
-fn key(watch: WatchDescriptor) -> WatchKey {
-    watch.as_raw()
-}
-
-/// A regular file that was just created is empty: the news is when its writer closes it. A link or a socket is
-/// whole from the start, and so is a file that has a second name.
-fn is_being_written(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|about| about.is_file() && about.nlink() == 1)
 }

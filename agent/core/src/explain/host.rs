@@ -4,7 +4,7 @@ use super::{Fact, Section, fact, section};
 use crate::config::Config;
 use crate::names::NodeId;
 use crate::network::Route;
-use crate::node;
+use crate::{node, services};
 
 /// Routes beyond those that the kernel makes of addresses.
 pub(super) fn routes(config: &Config, id: NodeId) -> Option<Section> {
@@ -33,12 +33,17 @@ fn route(route: &Route) -> Fact {
 /// What the agent starts and writes.
 pub(super) fn services(config: &Config, id: NodeId) -> Option<Section> {
     let desired = node::services(config, id)?;
-    let units = desired.units.iter();
+    let units = desired.units.keys();
     let units = units.map(|unit| fact("unit", unit.as_str(), "the agent keeps it running"));
+    let instances = desired.instances.iter().map(|(template, instances)| {
+        let why = format!("one for each {}/{}*", instances.folder, instances.prefix);
+        fact("units", template.as_str(), why)
+    });
     let files = desired.files.iter().map(|(path, file)| {
-        let value = format!("{path}, {} bytes, mode {:04o}", file.content.len(), file.mode);
+        let (bytes, services::File { mode, owner, .. }) = (file.content.len(), file);
+        let value = format!("{path}, {bytes} bytes, mode {mode:04o}, {owner}");
         fact("file", value, "the agent writes it")
     });
-    let facts: Vec<Fact> = units.chain(files).collect();
+    let facts: Vec<Fact> = units.chain(instances).chain(files).collect();
     (!facts.is_empty()).then(|| section("units and files", facts))
 }

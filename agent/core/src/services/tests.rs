@@ -9,10 +9,7 @@ fn golden_plans() {
 
 #[test]
 fn what_is_owned_has_the_names_that_are_desired() {
-    assert_eq!(UnitName::ssh().as_str(), SSH);
-    for unit in OWNED {
-        UnitName::try_from(unit.to_owned()).unwrap();
-    }
+    assert!(owned::is_unit(&SSH) && owned::is_file(AUTHORIZED_KEYS));
 }
 
 #[test]
@@ -38,8 +35,8 @@ fn unit_names() {
 
 #[test]
 fn a_plan_shows_no_content() {
-    let file = File { content: "secret".into(), mode: 0o600 };
-    let step = Step::Write { path: "/x".into(), file };
-    assert_eq!(step.to_string(), "write /x (6 bytes, mode 0600)");
+    let file = File::secret("secret", Owner::new("frr", "frr"));
+    let step = Step::Write { path: "/x".into(), file, marks: Marks::new() };
+    assert_eq!(step.to_string(), "write /x (6 bytes, mode 0600, frr:frr)");
     assert!(!format!("{step:?}").contains("secret"));
 }

@@ -4,6 +4,10 @@ use tokio::time::timeout;
 
 use super::*;
 
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), FileError> {
+    Staged::new(path, text, mode, Ids::us())?.replace()
+}
+
 /// A folder of its own for each test, removed afterwards.
 struct Folder(PathBuf);
 
@@ -56,8 +60,9 @@ fn an_error_names_the_file() {
     let folder = Folder::new("error");
     let error = read(&folder.0).err().unwrap();
     assert_eq!(error.to_string(), format!("cannot read {}", folder.0.display()));
-    let error = write(&folder.at("no/such"), "", 0o600).err().unwrap();
-    assert_eq!(error.to_string(), format!("cannot write {}", folder.at("no/such").display()));
+    std::fs::write(folder.at("file"), "").unwrap();
+    let error = write(&folder.at("file/below"), "", 0o600).err().unwrap();
+    assert_eq!(error.to_string(), format!("cannot write {}", folder.at("file/below").display()));
 }
 
 #[tokio::test]

@@ -9,6 +9,10 @@ use tokio::time::timeout;
 use zbus::zvariant::ObjectPath;
 use zbus::{Guid, ObjectServer, connection, interface};
 
+use trilith_core::services::{Active, SSH};
+use zbus::Connection;
+use zbus::zvariant::OwnedObjectPath;
+
 use super::*;
 
 const UNIT: &str = "/org/freedesktop/systemd1/unit/ssh_2eservice";
@@ -25,6 +29,30 @@ impl FakeManager {
             "ssh.service" => Ok(ObjectPath::from_static_str_unchecked(UNIT).into()),
             _ => Err(zbus::fdo::Error::FileNotFound(format!("no unit {name}"))),
         }
+    }
+
+    async fn list_units_by_names(
+        &self,
+        names: Vec<String>,
+        #[zbus(object_server)] server: &ObjectServer,
+    ) -> zbus::fdo::Result<Vec<Listed>> {
+        assert_eq!(names, ["ssh.service"]);
+        let unit = server.interface::<_, FakeUnit>(UNIT).await?;
+        let active = unit.get().await.active.clone();
+        let path = ObjectPath::from_static_str_unchecked(UNIT).into();
+        let text = |text: &str| text.to_owned();
+        Ok(vec![(
+            text("ssh.service"),
+            text("SSH"),
+            text("loaded"),
+            active,
+            text("sub"),
+            text(""),
+            path,
+            0,
+            text(""),
+            no_job(),
+        )])
     }
 
     async fn start_unit(
@@ -63,21 +91,18 @@ struct FakeUnit {
     active: String,
 }
 
+type Listed =
+    (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+
+fn no_job() -> OwnedObjectPath {
+    ObjectPath::from_static_str_unchecked("/").into()
+}
+
 #[interface(name = "org.freedesktop.systemd1.Unit")]
 impl FakeUnit {
     #[zbus(property)]
     fn active_state(&self) -> &str {
         &self.active
-    }
-
-    #[zbus(property)]
-    fn load_state(&self) -> String {
-        "loaded".into()
-    }
-
-    #[zbus(property)]
-    fn job(&self) -> (u32, OwnedObjectPath) {
-        (0, ObjectPath::from_static_str_unchecked("/").into())
     }
 }
 
@@ -88,6 +113,11 @@ impl FakeService {
     #[zbus(property)]
     fn result(&self) -> String {
         "success".into()
+    }
+
+    #[zbus(property, name = "NRestarts")]
+    fn restarts(&self) -> u32 {
+        0
     }
 }
 
@@ -109,16 +139,13 @@ async fn pair() -> (Bus, Connection) {
     (Bus::new(client).await.unwrap(), server)
 }
 
-fn desired(units: &[&str]) -> Desired {
+fn wishes(units: &[&str]) -> BTreeMap<UnitName, UnitWish> {
     let units = units.iter().map(|name| UnitName::try_from((*name).to_owned()).unwrap());
-    Desired { units: units.collect(), files: BTreeMap::new() }
+    units.map(|name| (name, UnitWish::default())).collect()
 }
 
 async fn active(bus: &mut Bus) -> Active {
-    match bus.look(&desired(&["ssh.service"])).await.unwrap() {
-        Manager::Units(units) => units[&UnitName::ssh()].active,
-        Manager::Away(reason) => panic!("{reason}"),
-    }
+    bus.look(&wishes(&["ssh.service"])).await.unwrap()[&SSH].active
 }
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
@@ -131,10 +158,10 @@ async fn starts_stops_and_hears_of_changes() {
     let mut systemd = Systemd { bus: Some(bus), files: None };
     assert_eq!(active(systemd.bus.as_mut().unwrap()).await, Active::Inactive);
 
-    systemd.carry_out(&Step::Start(UnitName::ssh())).await.unwrap();
+    systemd.carry_out(&Step::Start(SSH)).await.unwrap();
     soon(systemd.changed()).await;
     assert_eq!(active(systemd.bus.as_mut().unwrap()).await, Active::Active);
-    systemd.carry_out(&Step::Stop(UnitName::ssh())).await.unwrap();
+    systemd.carry_out(&Step::Stop(SSH)).await.unwrap();
     soon(systemd.changed()).await;
     assert_eq!(active(systemd.bus.as_mut().unwrap()).await, Active::Inactive);
 
@@ -157,7 +184,7 @@ async fn hears_nothing_while_nothing_changes() {
 #[tokio::test]
 async fn an_unknown_unit_is_an_error_with_its_name() {
     let (mut bus, _server) = pair().await;
-    let error = bus.look(&desired(&["nothing.service"])).await.unwrap_err();
+    let error = bus.look(&wishes(&["nothing.service"])).await.unwrap_err();
     assert_eq!(
         chain(&error).to_string(),
         "cannot look at unit nothing.service: org.freedesktop.DBus.Error.FileNotFound: no unit nothing.service"
@@ -171,12 +198,12 @@ async fn a_lost_connection_is_an_event_and_the_next_look_makes_another() {
     let mut systemd = Systemd { bus: Some(bus), files: None };
     server.close().await.unwrap();
     soon(systemd.changed()).await;
-    let looked = soon(systemd.units(&desired(&["ssh.service"]))).await;
+    let looked = soon(systemd.units(&wishes(&["ssh.service"]))).await;
     assert!(looked.is_err() && systemd.bus.is_none());
 }
 
 #[tokio::test]
 async fn a_start_without_a_bus_is_an_error() {
-    let error = Systemd::new().carry_out(&Step::Start(UnitName::ssh())).await.unwrap_err();
+    let error = Systemd::new().carry_out(&Step::Start(SSH)).await.unwrap_err();
     assert_eq!(error.to_string(), "the system bus is not there");
 }

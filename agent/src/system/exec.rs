@@ -1,0 +1,85 @@
+//! Programs: the only place that starts any. What a library or a socket can tell is asked there.
+
+use std::ffi::OsStr;
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+#[cfg(test)]
+mod tests;
+
+/// How long a program may take; less than a call of an adapter may, so that it is the program that is blamed.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// How much of what a program writes is kept, from the end.
+const TAIL: usize = 16 << 10;
+
+/// What failed, and of which command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExecError {
+    #[error("cannot run {program}")]
+    Start { program: String, source: io::Error },
+    #[error("{program} says no ({status}){}", said(tail))]
+    Failed { program: String, status: ExitStatus, tail: String },
+    #[error("{program} gave no answer within {} s", LIMIT.as_secs())]
+    Late { program: String },
+}
+
+/// For people: what a program said last.
+fn said(tail: &str) -> String {
+    if tail.is_empty() { String::new() } else { format!(": {tail}") }
+}
+
+/// Runs a program to its end, without input, in a clean environment, and gives what it wrote to its output. It is
+/// killed when it takes too long, or when this call is dropped.
+pub(crate) async fn run<A: AsRef<OsStr>>(program: &str, args: &[A]) -> Result<String, ExecError> {
+    let start = |source| ExecError::Start { program: program.into(), source };
+    let mut child = command(program).args(args).spawn().map_err(start)?;
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let ended = timeout(LIMIT, async { tokio::join!(tail(out), tail(err), child.wait()) }).await;
+    let Ok((out, err, status)) = ended else {
+        return Err(ExecError::Late { program: program.into() });
+    };
+    let status = status.map_err(start)?;
+    if status.success() {
+        return Ok(out);
+    }
+    let tail = last_lines(if err.trim().is_empty() { &out } else { &err });
+    Err(ExecError::Failed { program: program.into(), status, tail })
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin")
+        .env("LC_ALL", "C.UTF-8")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// Reads to the end and keeps the last part, so that a program that talks without end costs no memory.
+async fn tail(stream: Option<impl AsyncRead + Unpin>) -> String {
+    let Some(mut stream) = stream else { return String::new() };
+    let (mut kept, mut chunk) = (Vec::new(), vec![0; 4096]);
+    while let Ok(n @ 1..) = stream.read(&mut chunk).await {
+        kept.extend_from_slice(&chunk[..n]);
+        kept.drain(..kept.len().saturating_sub(TAIL));
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// The last few lines that say something, in one.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(5)..].join(" | ")
+}
