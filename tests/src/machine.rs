@@ -297,7 +297,7 @@ fn arguments(spec: &Spec, folder: &Path) -> Result<Vec<String>> {
     Ok(arguments)
 }
 
-/// A PCIe port with this bus behind it. The firmware numbers buses as it finds them: the first port of the
+/// A port of PCI Express with this bus behind it. The firmware numbers buses as it finds them: the first port of the
 /// first root bus leads to bus 1, and the first port of a further root bus to the bus after that.
 fn port_to(bus: u8) -> String {
     let port = format!("-device pcie-root-port,id=bus{bus},chassis={bus},slot={bus}");
