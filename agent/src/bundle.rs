@@ -45,7 +45,7 @@ pub(crate) fn read(places: &Places) -> Reading {
 
 /// Derives everything that the node should be.
 fn assign(source: &Path, text: &str) -> Result<Assignment, Vec<Problem>> {
-    let Bundle { node: id, config } =
+    let Bundle { node: id, config, secrets: _ } =
         Bundle::parse(text).map_err(|error| problems(source, &error))?;
     let derived = (config.node(id), node::network(&config, id), node::services(&config, id));
     let (Some(about), Some(network), Some(services)) = derived else {
@@ -67,6 +67,9 @@ fn problems(source: &Path, error: &BundleError) -> Vec<Problem> {
             .filter(|problem| problem.severity == config::Severity::Error)
             .map(|problem| in_config(source, problem))
             .collect(),
+        BundleError::BadSecrets(problems) => {
+            problems.iter().map(|problem| in_secrets(source, problem)).collect()
+        }
         _ => {
             vec![Problem { object: source.display().to_string(), reason: chain(error).to_string() }]
         }
@@ -79,4 +82,10 @@ fn in_config(source: &Path, problem: &config::Problem) -> Problem {
     let object = format!("{}, cluster file:{line}:{column}: {}", source.display(), problem.path);
     let help = problem.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
     Problem { object, reason: format!("{}{help}", problem.reason) }
+}
+
+/// One problem of the bundle's secrets.
+fn in_secrets(source: &Path, problem: &Problem) -> Problem {
+    let Problem { object, reason } = problem;
+    Problem { object: format!("{}, {object}", source.display()), reason: reason.clone() }
 }

@@ -1,66 +1,149 @@
 //! `trilith cluster`: what is made from the cluster file.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+mod authority; // certificates
+mod init; // a new cluster: its file and its secrets
+mod make; // new secrets
+mod rotate; // replaces a secret
+mod secrets; // the secrets file as a person works with it
+mod store; // what the secrets file holds
+#[cfg(test)]
+mod tests;
+mod vault; // the secrets file, opened and written
+
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
-use clap::Subcommand;
+use anyhow::{Context as _, ensure};
+use clap::{Args, Subcommand};
+use time::OffsetDateTime;
 use trilith_core::bundle::{Bundle, BundleError};
+use trilith_core::config::{Config, Node};
 use trilith_core::names::NodeId;
 
 use crate::config;
 use crate::exit::{self, Exit};
+use store::ClusterSecrets;
+use vault::{Access, Vault};
 
 /// Make what belongs to a cluster.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Write the bundle of one node: the cluster file and the node's ID.
-    Bundle {
-        /// The cluster file; `-` is standard input.
-        file: PathBuf,
-        /// The node's ID.
-        #[arg(long, value_name = "ID", value_parser = config::node_id)]
-        node: NodeId,
-        /// Where to write it, readable by its owner alone. Default: standard output.
-        #[arg(long, value_name = "PATH")]
-        output: Option<PathBuf>,
-    },
+    Init(init::Options),
+    #[command(subcommand)]
+    Secrets(secrets::Command),
+    Bundle(BundleOptions),
+    Rotate(rotate::Options),
+}
+
+/// Write the bundle of one node: the cluster file, the node's ID and the
+/// secrets that this node needs.
+///
+/// What the secrets file lacks for the cluster file, such as the keys of a node
+/// that is new in it, is made and kept there; certificates that are half over
+/// or no longer say what they must are renewed.
+#[derive(Debug, Args)]
+pub(crate) struct BundleOptions {
+    /// The cluster file; `-` is standard input.
+    file: PathBuf,
+    /// The node's ID.
+    #[arg(long, value_name = "ID", value_parser = config::node_id)]
+    node: NodeId,
+    #[command(flatten)]
+    access: Access,
+    /// Where to write it, readable by its owner alone. Default: standard output.
+    #[arg(long, value_name = "PATH")]
+    output: Option<PathBuf>,
 }
 
 /// Carries out one command.
 pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
-    let Command::Bundle { file, node, output } = command;
-    let cluster = config::read(&file)?;
-    let bundle = match Bundle::write(node, &cluster) {
-        Ok(bundle) => bundle,
-        Err(BundleError::BadConfig(problems)) => {
-            config::complain(&file, &cluster, &problems)?;
-            return Ok(Exit::BadConfig);
+    match command {
+        Command::Init(options) => init::run(&options),
+        Command::Secrets(command) => secrets::run(command),
+        Command::Bundle(options) => bundle(&options),
+        Command::Rotate(options) => rotate::run(&options),
+    }
+}
+
+/// A cluster file that is right.
+struct Cluster {
+    file: PathBuf,
+    text: String,
+    config: Config,
+}
+
+impl Cluster {
+    /// Reads a cluster file. If it has errors, they are told, and the exit code is given.
+    fn read(file: &Path) -> anyhow::Result<Result<Self, Exit>> {
+        let text = config::read(file)?;
+        match trilith_core::config::load(&text) {
+            Ok(config) => Ok(Ok(Self { file: file.to_owned(), text, config })),
+            Err(problems) => {
+                config::complain(file, &text, &problems)?;
+                Ok(Err(Exit::BadConfig))
+            }
         }
-        Err(BundleError::NoSuchNode(node)) => {
-            return Ok(exit::usage(&format!("{} has no node {node}", file.display())));
-        }
-        Err(error) => return Err(error).context("cannot make the bundle"),
+    }
+
+    /// Opens its secrets file.
+    fn open(&self, access: &Access) -> anyhow::Result<(Vault, ClusterSecrets)> {
+        let (vault, secrets) = access.open(&self.file)?;
+        ensure!(
+            secrets.cluster == self.config.name,
+            "{} is the cluster {}, and the secrets file is of the cluster {}",
+            self.file.display(),
+            self.config.name,
+            secrets.cluster
+        );
+        Ok((vault, secrets))
+    }
+}
+
+fn bundle(options: &BundleOptions) -> anyhow::Result<Exit> {
+    let BundleOptions { file, node, access, output } = options;
+    let cluster = match Cluster::read(file)? {
+        Ok(cluster) => cluster,
+        Err(exit) => return Ok(exit),
     };
+    let Some(node) = cluster.config.node(*node) else {
+        return Ok(exit::usage(&format!("{} has no node {node}", file.display())));
+    };
+    let (vault, mut secrets) = cluster.open(access)?;
+    let before = secrets.clone();
+    make::complete(&mut secrets, &cluster.config, now())?;
+    if secrets != before {
+        // First kept, then given away: a key that a node has is never lost here.
+        vault.save(&secrets)?;
+    }
+    let missing = secrets.missing(&cluster.config, node);
+    if !missing.is_empty() {
+        for name in &missing {
+            eprintln!("trilith: missing: {}", secrets::how_to_set(file, name));
+        }
+        return Ok(Exit::Failed);
+    }
+    let bundle = text(&cluster, node, &secrets)?;
     match output {
         None => config::print(&bundle)?,
-        Some(path) => write_private(&path, &bundle)
+        Some(path) => vault::write_private(path, bundle.as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?,
     }
     Ok(Exit::Ok)
 }
 
-/// Writes a file that only its owner reads, whole or not at all: a new file beside it takes its place.
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)
+fn text(cluster: &Cluster, node: &Node, secrets: &ClusterSecrets) -> anyhow::Result<String> {
+    let share = secrets.share(&cluster.config, node);
+    let share = share.context("the secrets file has nothing of this node")?;
+    match Bundle::write(node.id, &cluster.text, &share) {
+        Ok(bundle) => Ok(bundle),
+        Err(BundleError::BadSecrets(problems)) => {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            anyhow::bail!("the secrets file does not fit: {}", problems.join("; "))
+        }
+        Err(error) => Err(error).context("cannot make the bundle"),
+    }
+}
+
+/// The one clock here.
+fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
 }

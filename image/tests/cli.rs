@@ -4,9 +4,13 @@
     reason = "a test ends by a panic; the exemption covers only #[test] functions"
 )]
 
+use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+use age::secrecy::ExposeSecret as _;
 
 fn trilith(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_trilith")).args(args).output().unwrap()
@@ -59,17 +63,162 @@ fn no_colours_where_nobody_sees_them() {
     assert!(shown.ends_with("coordinators-even.yaml: 1 error\n"), "{shown}");
 }
 
+/// A folder with a copy of a sample, and secrets for it that a key file opens.
+struct Secrets {
+    folder: PathBuf,
+    identity: String,
+    recipient: String,
+}
+
+impl Secrets {
+    fn new(name: &str, sample: &str) -> Self {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _old = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let identity = age::x25519::Identity::generate();
+        let key = folder.join("identity");
+        fs::write(&key, identity.to_string().expose_secret()).unwrap();
+        fs::copy(cluster(sample), folder.join("cluster.yaml")).unwrap();
+        let recipient = identity.to_public().to_string();
+        let secrets = Self { identity: key.to_str().unwrap().to_owned(), folder, recipient };
+        let (file, recipient) = (secrets.at("cluster.yaml"), secrets.recipient.clone());
+        assert_eq!(code(&["cluster", "secrets", "init", &file, "--recipient", &recipient]), 0);
+        secrets
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.folder.join(name).to_str().unwrap().to_owned()
+    }
+
+    /// `trilith cluster WORDS… cluster.yaml MORE… --identity …`
+    fn run(&self, words: &[&str], more: &[&str]) -> Output {
+        let file = self.at("cluster.yaml");
+        let args = [&["cluster"], words, &[&file], more, &["--identity", &self.identity]].concat();
+        trilith(&args)
+    }
+
+    fn bundle(&self, node: &str) -> Output {
+        self.run(&["bundle"], &["--node", node])
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn mode(path: &str) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
 #[test]
 fn a_bundle_is_its_owners_alone() {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bundle.yaml");
-    let output = path.to_str().unwrap();
-    let args =
-        ["cluster", "bundle", &cluster("valid/homelab.yaml"), "--node", "2", "--output", output];
-    assert_eq!(code(&args), 0);
-    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(code(&args), 0, "it is written anew");
-    let text = std::fs::read_to_string(&path).unwrap();
-    assert!(text.starts_with("version: 1\nnode: 2\ncluster: |\n"), "{text}");
+    let secrets = Secrets::new("owner", "valid/homelab.yaml");
+    let output = secrets.at("bundle.yaml");
+    let write = || secrets.run(&["bundle"], &["--node", "2", "--output", &output]);
+    assert_eq!(write().status.code(), Some(0));
+    assert_eq!((mode(&output), mode(&secrets.at("secrets.age"))), (0o600, 0o600));
+    let text = fs::read_to_string(&output).unwrap();
+    assert!(text.starts_with("version: 2\nnode: 2\ncluster: |\n"), "{text}");
+    let before = fs::read(secrets.at("secrets.age")).unwrap();
+    assert_eq!(write().status.code(), Some(0), "it is written anew");
+    assert_eq!(fs::read_to_string(&output).unwrap(), text, "the same");
+    assert_eq!(fs::read(secrets.at("secrets.age")).unwrap(), before, "nothing was made");
+}
+
+#[test]
+fn a_named_secret_that_is_missing_is_asked_for_by_name() {
+    let secrets = Secrets::new("named", "valid/eight.yaml");
+    let file = secrets.at("cluster.yaml");
+    let set = |name: &str, value: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_trilith"))
+            .args(["cluster", "secrets", "set", &file, name, "--identity", &secrets.identity])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let refused = secrets.bundle("1");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.stdout.is_empty());
+    let how = |name| {
+        format!(
+            "trilith: missing: secret {name}; give it by `trilith cluster secrets set {file} {name}`\n"
+        )
+    };
+    assert_eq!(said(&refused), how("bgp-core") + &how("bmc"));
+    assert_eq!(said(&secrets.bundle("2")), how("bgp-core"), "no use for the other");
+    assert_eq!(set("bgp-core", "swordfish\n").status.code(), Some(0));
+    assert_eq!(secrets.bundle("2").status.code(), Some(0));
+    assert_eq!(set("bmc", "two\nlines").status.code(), Some(1));
+    let unknown = set("bgp-cor", "swordfish");
+    assert_eq!(
+        said(&unknown),
+        format!("trilith: {file} names no secret bgp-cor; it names: bgp-core, bmc\n")
+    );
+    let list = secrets.run(&["secrets", "list"], &[]);
+    assert_eq!(String::from_utf8(list.stdout).unwrap(), "bgp-core set\nbmc missing\n");
+}
+
+#[test]
+fn a_secrets_file_is_never_overwritten_and_never_taken_for_another() {
+    let secrets = Secrets::new("never", "valid/homelab.yaml");
+    let (file, recipient) = (secrets.at("cluster.yaml"), secrets.recipient.as_str());
+    let before = fs::read(secrets.at("secrets.age")).unwrap();
+    assert_eq!(code(&["cluster", "secrets", "init", &file, "--recipient", recipient]), 1);
+    let folder = secrets.at("");
+    assert_eq!(
+        code(&["cluster", "init", "attic", "--output", &folder, "--recipient", recipient]),
+        1
+    );
+    assert_eq!(fs::read(secrets.at("secrets.age")).unwrap(), before);
+
+    let text = fs::read_to_string(&file).unwrap().replace("name: home\n", "name: away\n");
+    fs::write(&file, text).unwrap();
+    let refused = secrets.bundle("1");
+    assert_eq!(
+        said(&refused),
+        format!(
+            "trilith: {file} is the cluster away, and the secrets file is of the cluster home\n"
+        )
+    );
+    let stranger = Secrets::new("stranger", "valid/homelab.yaml");
+    let foreign = ["--node", "1", "--secrets", &secrets.at("secrets.age")];
+    let refused = stranger.run(&["bundle"], &foreign);
+    assert!(said(&refused).contains("cannot open the secrets file"), "{}", said(&refused));
+    assert!(refused.stdout.is_empty());
+    assert_eq!(code(&["cluster", "bundle", &file, "--node", "1"]), 1, "no identity");
+}
+
+/// A passphrase opens it, and it is written anew with the same one.
+#[test]
+fn a_new_cluster_has_all_that_it_needs() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("init");
+    let _old = fs::remove_dir_all(&folder);
+    let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(at("passphrase"), "correct horse\n").unwrap();
+    let passphrase = ["--passphrase-file", &at("passphrase")];
+    let init = ["cluster", "init", "attic", "--output", &at("")];
+    assert_eq!(code(&[&init[..], &passphrase].concat()), 0);
+    assert_eq!(code(&[&init[..], &passphrase].concat()), 1, "not over what is there");
+    let file = at("cluster.yaml");
+    assert_eq!(code(&["config", "check", &file]), 0);
+    let bundle = ["cluster", "bundle", &file, "--node", "3"];
+    assert_eq!(code(&[&bundle[..], &passphrase].concat()), 0);
+    let key = [&["cluster", "secrets", "show", &file, "ssh-admin"], &passphrase[..]].concat();
+    let key = String::from_utf8(trilith(&key).stdout).unwrap();
+    assert!(key.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\n"));
+
+    let rotate = [&["cluster", "rotate", &file, "bgp"], &passphrase[..]].concat();
+    let before = fs::read(at("secrets.age")).unwrap();
+    assert_eq!(code(&rotate), 0);
+    assert_ne!(fs::read(at("secrets.age")).unwrap(), before);
+    assert_eq!(code(&[&bundle[..], &passphrase].concat()), 0);
+    let kept = trilith(&[&["cluster", "rotate", &file, "mon."], &passphrase[..]].concat());
+    assert_eq!(kept.status.code(), Some(2));
+    assert!(said(&kept).contains("--not-formed"), "{}", said(&kept));
 }
 
 #[test]

@@ -13,16 +13,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
-use trilith_core::bundle::Bundle;
-use trilith_core::names::NodeId;
 use trilith_tests::artifact::{program, repository};
+use trilith_tests::cluster::Cluster;
 use trilith_tests::command::{output, sh};
 use trilith_tests::network::Network;
 
 /// The longest that anything here may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running agent. It sees an empty /run: the host's bus and its units are none of its business.
+/// A running agent. It sees an empty /run but for its own folder: the host's bus and its units are none of its business.
 struct Agent {
     child: Child,
     lines: Receiver<String>,
@@ -32,7 +31,7 @@ impl Agent {
     fn start(folder: &Path) -> Result<Self> {
         let agent = program("trilithd")?;
         let script = format!(
-            "mount -t tmpfs run /run && exec {} run --bundle {} --socket {}",
+            "mount -t tmpfs run /run && mkdir -m 711 /run/trilith && exec {} run --bundle {} --socket {}",
             agent.display(),
             folder.join("bundle.yaml").display(),
             folder.join("agent.sock").display(),
@@ -97,8 +96,8 @@ impl Node {
     fn new() -> Result<Self> {
         sh("ip link add nic0 address 52:54:00:00:01:00 type veth peer name wire0")?;
         sh("ip link set wire0 up")?;
-        let cluster = fs::read_to_string(repository().join("tests/clusters/valid/homelab.yaml"))?;
-        let bundle = Bundle::write(NodeId::try_from(1)?, &cluster)?;
+        let cluster = Cluster::sample(&repository().join("tests/clusters/valid/homelab.yaml"))?;
+        let bundle = cluster.bundle(1)?;
         Ok(Self { folder: tempfile::tempdir()?, bundle })
     }
 

@@ -1,23 +1,25 @@
-//! A cluster file under test, and the cables that its nodes need.
+//! A cluster file under test with throw-away secrets, and the cables that its nodes need.
 
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use age::secrecy::ExposeSecret as _;
 use anyhow::{Context, Result, anyhow};
 use ipnet::IpNet;
 use serde_yaml::{Mapping, Value};
 use tempfile::TempDir;
 use trilith_core::config::{Config, LinkKind, NicChoice, Node, NodeNetwork};
 use trilith_core::names::{IfName, NodeId};
+use trilith_core::secrets::needs::all_named;
 
 use crate::artifact;
 use crate::command::run;
 use crate::machine::{Nic, Place};
 use crate::network::{Network, Switch};
 
-/// A cluster file with a throw-away SSH key in it.
+/// A cluster file with a throw-away SSH key in it, and throw-away secrets beside it.
 #[derive(Debug)]
 pub struct Cluster {
     config: Config,
@@ -25,7 +27,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Takes a cluster file from the repository and gives it a new SSH key.
+    /// Takes a cluster file from the repository, gives it a new SSH key and makes its secrets.
     pub fn sample(path: &Path) -> Result<Self> {
         let text =
             fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -39,17 +41,46 @@ impl Cluster {
         fs::write(folder.path().join("cluster.yaml"), &text)?;
         let config = trilith_core::config::load(&text)
             .map_err(|problems| anyhow!("{}: {problems:#?}", path.display()))?;
-        Ok(Self { config, folder })
+        let cluster = Self { config, folder };
+        cluster.make_secrets()?;
+        Ok(cluster)
+    }
+
+    /// As an operator does it, with an age key in place of a passphrase: deriving a key from one takes a second.
+    fn make_secrets(&self) -> Result<()> {
+        let identity = age::x25519::Identity::generate();
+        fs::write(self.at("identity"), identity.to_string().expose_secret())?;
+        run(self
+            .trilith(&["secrets", "init"])?
+            .arg("--recipient")
+            .arg(identity.to_public().to_string()))?;
+        for name in all_named(&self.config) {
+            let mut set = self.trilith(&["secrets", "set"])?;
+            set.arg(name.as_str()).arg("--identity").arg(self.at("identity"));
+            run(set.stdin(given(&format!("secret-of-{name}"))?))?;
+        }
+        Ok(())
+    }
+
+    /// `trilith cluster WORDS… CLUSTER_FILE`
+    fn trilith(&self, words: &[&str]) -> Result<Command> {
+        let mut command = Command::new(artifact::program("trilith")?);
+        command.arg("cluster").args(words).arg(self.at("cluster.yaml"));
+        Ok(command)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// The cluster file's text, with the key.
     pub fn text(&self) -> Result<String> {
-        Ok(fs::read_to_string(self.folder.path().join("cluster.yaml"))?)
+        Ok(fs::read_to_string(self.at("cluster.yaml"))?)
     }
 
     /// The private key.
     pub fn key(&self) -> PathBuf {
-        self.folder.path().join("key")
+        self.at("key")
     }
 
     /// One node as the cluster file describes it.
@@ -59,14 +90,21 @@ impl Cluster {
 
     /// What `trilith cluster bundle` makes for a node.
     pub fn bundle(&self, id: u16) -> Result<String> {
-        let output = self.folder.path().join(format!("bundle-{id}.yaml"));
-        run(Command::new(artifact::program("trilith")?)
-            .args(["cluster", "bundle"])
-            .arg(self.folder.path().join("cluster.yaml"))
-            .args(["--node", &id.to_string(), "--output"])
-            .arg(&output))?;
+        let output = self.at(&format!("bundle-{id}.yaml"));
+        let mut bundle = self.trilith(&["bundle"])?;
+        bundle.args(["--node", &id.to_string(), "--identity"]).arg(self.at("identity"));
+        run(bundle.arg("--output").arg(&output))?;
         Ok(fs::read_to_string(output)?)
     }
+}
+
+/// Standard input with this text and nothing more.
+fn given(text: &str) -> Result<fs::File> {
+    use std::io::{Seek as _, Write as _};
+    let mut file = tempfile::tempfile()?;
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
 }
 
 fn with_ssh_key(text: &str, key: &str) -> Result<String> {

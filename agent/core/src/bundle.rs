@@ -3,45 +3,59 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Config, Problem};
+use crate::config::{self, Config};
 use crate::names::NodeId;
+use crate::secrets::needs::Needs;
+use crate::secrets::{self, NodeSecrets};
+use crate::status::Problem;
 
-/// A node bundle that fits together: the cluster file is right and has the node.
+#[cfg(test)]
+mod tests;
+
+/// A node bundle that fits together: the cluster file is right and has the node, and the secrets are whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
     /// Which node this is.
     pub node: NodeId,
     /// The cluster.
     pub config: Config,
+    /// Everything secret that this node needs.
+    pub secrets: NodeSecrets,
 }
 
-/// Why a text is not a node bundle.
+/// Why a text is not a node bundle. Nothing of the text is in it but names of keys.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// It is not YAML of this shape.
-    #[error("the bundle cannot be read")]
-    Unreadable(#[source] serde_yaml::Error),
+    #[error("the bundle cannot be read: {0}")]
+    Unreadable(String),
     /// It is of another version.
-    #[error("this program reads version {VERSION} of the node bundle, not {0}")]
+    #[error("this program reads version {VERSION} of the node bundle, not {0}: {OTHER_VERSION}")]
     Version(u32),
     /// The cluster file in it has errors.
     #[error("the cluster file in the bundle has problems, such as: {}", first(.0))]
-    BadConfig(Vec<Problem>),
+    BadConfig(Vec<config::Problem>),
     /// The cluster file has no such node.
     #[error("the cluster file in the bundle has no node {0}")]
     NoSuchNode(NodeId),
+    /// Secrets are missing, malformed, or of another node or cluster.
+    #[error("the secrets in the bundle have problems, such as: {}", .0.first().map_or_else(String::new, Problem::to_string))]
+    BadSecrets(Vec<Problem>),
 }
 
-fn first(problems: &[Problem]) -> String {
+fn first(problems: &[config::Problem]) -> String {
     let error = problems.iter().find(|problem| problem.severity == config::Severity::Error);
     match error {
         None => String::new(),
-        Some(Problem { path, reason, .. }) if path.is_empty() => reason.clone(),
-        Some(Problem { path, reason, .. }) => format!("{path}: {reason}"),
+        Some(config::Problem { path, reason, .. }) if path.is_empty() => reason.clone(),
+        Some(config::Problem { path, reason, .. }) => format!("{path}: {reason}"),
     }
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// What helps against another version.
+const OTHER_VERSION: &str = "make it with the `trilith` of the same release";
 
 /// The bundle as text.
 #[derive(Serialize, Deserialize)]
@@ -51,77 +65,56 @@ struct RawBundle {
     node: NodeId,
     /// The cluster file, verbatim: positions in messages are those of the operator's file.
     cluster: String,
+    secrets: NodeSecrets,
+}
+
+/// What every version has.
+#[derive(Deserialize)]
+struct AnyVersion {
+    version: u32,
 }
 
 impl Bundle {
     /// Reads a bundle.
     pub fn parse(text: &str) -> Result<Self, BundleError> {
-        let raw: RawBundle = serde_yaml::from_str(text).map_err(BundleError::Unreadable)?;
-        if raw.version != VERSION {
-            return Err(BundleError::Version(raw.version));
+        let AnyVersion { version } = serde_yaml::from_str(text).map_err(|e| unreadable(&e))?;
+        if version != VERSION {
+            return Err(BundleError::Version(version));
         }
+        let raw: RawBundle = serde_yaml::from_str(text).map_err(|error| unreadable(&error))?;
         let config = config::load(&raw.cluster).map_err(BundleError::BadConfig)?;
-        if config.node(raw.node).is_none() {
-            return Err(BundleError::NoSuchNode(raw.node));
+        let node = config.node(raw.node).ok_or(BundleError::NoSuchNode(raw.node))?;
+        let problems = secrets::judge(&raw.secrets, &Needs::of(&config, node));
+        if !problems.is_empty() {
+            return Err(BundleError::BadSecrets(problems));
         }
-        Ok(Self { node: raw.node, config })
+        Ok(Self { node: raw.node, config, secrets: raw.secrets })
     }
 
-    /// Writes the bundle of a node from the text of the cluster file, which must be right.
-    pub fn write(node: NodeId, cluster: &str) -> Result<String, BundleError> {
-        let raw = RawBundle { version: VERSION, node, cluster: cluster.to_owned() };
-        let text = serde_yaml::to_string(&raw).map_err(BundleError::Unreadable)?;
+    /// Writes the bundle of a node from the text of the cluster file, which must be right, and the node's
+    /// secrets, which must be all that it needs.
+    pub fn write(
+        node: NodeId,
+        cluster: &str,
+        secrets: &NodeSecrets,
+    ) -> Result<String, BundleError> {
+        let cluster = cluster.to_owned();
+        let raw = RawBundle { version: VERSION, node, cluster, secrets: secrets.clone() };
+        let text = serde_yaml::to_string(&raw).map_err(|error| unreadable(&error))?;
         Self::parse(&text)?;
         Ok(text)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CLUSTER: &str = include_str!("../../../tests/clusters/valid/homelab.yaml");
-
-    fn id(number: u16) -> NodeId {
-        NodeId::try_from(number).unwrap()
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let text = Bundle::write(id(3), CLUSTER).unwrap();
-        let bundle = Bundle::parse(&text).unwrap();
-        assert_eq!(bundle.node, id(3));
-        assert_eq!(bundle.config, config::load(CLUSTER).unwrap());
-        let raw: RawBundle = serde_yaml::from_str(&text).unwrap();
-        assert_eq!(raw.cluster, CLUSTER, "verbatim");
-    }
-
-    /// A bundle must hold the operator's file to the byte, whatever its line breaks are.
-    #[test]
-    fn line_breaks_stay() {
-        let dos = CLUSTER.replace('\n', "\r\n");
-        let text = Bundle::write(id(1), &dos).unwrap();
-        let raw: RawBundle = serde_yaml::from_str(&text).unwrap();
-        assert_eq!(raw.cluster, dos);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused() {
-        let refusal = |text: &str| Bundle::parse(text).unwrap_err().to_string();
-        assert!(matches!(Bundle::write(id(9), CLUSTER), Err(BundleError::NoSuchNode(_))));
-        assert!(matches!(Bundle::write(id(1), "version: 1"), Err(BundleError::BadConfig(_))));
-        assert_eq!(refusal("nonsense"), "the bundle cannot be read");
-        assert_eq!(
-            refusal("{version: 1, node: 1, cluster: '', more: 1}"),
-            "the bundle cannot be read"
-        );
-        assert_eq!(
-            refusal("{version: 2, node: 1, cluster: ''}"),
-            "this program reads version 1 of the node bundle, not 2"
-        );
-        assert_eq!(
-            refusal("{version: 1, node: 1, cluster: ''}"),
-            "the cluster file in the bundle has problems, such as: the file is empty"
-        );
-    }
+/// Says where it went wrong. serde's own words quote what they found, and that may be a secret; only the words
+/// about a missing key have nothing but names of keys in them.
+fn unreadable(error: &serde_yaml::Error) -> BundleError {
+    let words = error.to_string();
+    BundleError::Unreadable(match error.location() {
+        _ if words.contains("missing field") => words,
+        Some(place) => {
+            format!("line {}, column {} is not as it should be", place.line(), place.column())
+        }
+        None => "it is not YAML of the right shape".to_owned(),
+    })
 }

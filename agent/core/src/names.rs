@@ -7,6 +7,7 @@ mod secrets; // SecretName, SshKey
 mod units; // Count, Period, ByteSize, TimeOfDay
 mod words; // Label keys and values, Channel
 
+pub(crate) use hardware::is_uuid;
 pub use hardware::{DiskId, DriverName, HardwareSerial, HardwareUuid, PciPath};
 pub use hosts::{ClusterName, DomainName, Endpoint, Host, HttpUrl, NodeName};
 pub use routing::Asn;

@@ -1,6 +1,14 @@
 //! The secrets that one node needs, as its bundle carries them. The secrets of the whole cluster stay with the
 //! operator, in the secrets file.
 
+pub mod certificate; // X.509 without a clock
+mod judge; // whole, and fitting together
+pub mod needs; // which secrets a node needs
+#[cfg(test)]
+pub(crate) mod sample; // secrets for tests
+
+pub use judge::judge;
+
 use std::collections::BTreeMap;
 use std::fmt;
 

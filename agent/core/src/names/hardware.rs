@@ -56,7 +56,8 @@ fn is_pci_path(path: &str) -> bool {
         && path == format!("{domain}:{bus}:{device}.{function}")
 }
 
-fn is_uuid(uuid: &str) -> bool {
+/// 8-4-4-4-12 hex digits in lower case (RFC 9562, 4).
+pub(crate) fn is_uuid(uuid: &str) -> bool {
     let parts: Vec<&str> = uuid.split('-').collect();
     parts.len() == 5 && parts.iter().zip([8, 4, 4, 4, 12]).all(|(part, n)| is_hex(part, n))
 }
