@@ -166,6 +166,7 @@ impl Machine {
         let device = json!({
             "driver": "virtio-net-pci", "id": format!("nic{nic}"), "netdev": format!("net{nic}"),
             "mac": spec.mac, "bus": format!("slot{nic}"), "romfile": "",
+            "speed": 10000, "duplex": "full",
         });
         self.qmp.command("device_add", &device).map(drop)
     }
@@ -290,9 +291,9 @@ fn arguments(spec: &Spec, folder: &Path) -> Result<Vec<String>> {
                 format!("bus{bus},addr=0.{function},multifunction=on")
             }
         };
-        // No option ROM: nothing boots from it.
+        // No option ROM: nothing boots from it. LACP bonds only ports whose speed and duplex it knows.
         let device = format!("virtio-net-pci,id=nic{number},netdev=net{number},mac={}", nic.mac);
-        add(&format!("-device {device},romfile=,bus={bus}"));
+        add(&format!("-device {device},speed=10000,duplex=full,romfile=,bus={bus}"));
     }
     Ok(arguments)
 }
