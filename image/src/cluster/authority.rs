@@ -38,7 +38,9 @@ pub(crate) fn new(cluster: &str, now: OffsetDateTime) -> anyhow::Result<KeyPair>
     let mut params = params(now, AUTHORITY_LIFE);
     // A number in the name tells the two apart that are trusted while one replaces the other.
     let number = super::make::number()?;
-    params.distinguished_name = name(cluster, &format!("authority {number:08x}"));
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, cluster);
+    params.distinguished_name.push(DnType::CommonName, format!("authority {number:08x}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = rcgen::KeyPair::generate().context("cannot make the authority's key")?;
@@ -49,13 +51,13 @@ pub(crate) fn new(cluster: &str, now: OffsetDateTime) -> anyhow::Result<KeyPair>
 /// Makes a key and a certificate for it.
 pub(crate) fn issue(
     authority: &KeyPair,
-    subject: DistinguishedName,
     names: &CertificateNames,
     purpose: &Purpose,
     now: OffsetDateTime,
 ) -> anyhow::Result<KeyPair> {
     let mut params = params(now, LIFE);
-    params.distinguished_name = subject;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, names.common.as_str());
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = match purpose {
@@ -72,14 +74,6 @@ pub(crate) fn issue(
     let certificate =
         params.signed_by(&key, &issuer(authority)?).context("cannot make a certificate")?;
     pair(certificate.der(), &key)
-}
-
-/// A subject: the cluster is its organisation.
-pub(crate) fn name(cluster: &str, common: &str) -> DistinguishedName {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::OrganizationName, cluster);
-    name.push(DnType::CommonName, common);
-    name
 }
 
 /// Whether a certificate still serves: signed by `authority`, with just these names, not past half of its life.

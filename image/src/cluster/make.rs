@@ -22,6 +22,9 @@ use super::store::{Authority, ClusterSecrets, KeyPair, NodeOwn, VERSION};
 /// same in every configuration file and URL.
 const PASSWORD: usize = 32;
 
+/// The operator's subject. No node has it: a node's has the cluster's domain.
+const OPERATOR: &str = "operator";
+
 /// Makes all secrets of a cluster.
 pub(crate) fn cluster(
     config: &Config,
@@ -30,7 +33,7 @@ pub(crate) fn cluster(
 ) -> anyhow::Result<ClusterSecrets> {
     let name = config.name.as_str();
     let current = authority::new(name, now)?;
-    let operator = operator(config, &current, now)?;
+    let operator = operator(&current, now)?;
     let mut secrets = ClusterSecrets {
         version: VERSION,
         recipients,
@@ -61,8 +64,8 @@ pub(crate) fn complete(
     now: OffsetDateTime,
 ) -> anyhow::Result<()> {
     let signer = secrets.authority.current.clone();
-    if !authority::serves(&secrets.operator, &signer, &CertificateNames::default(), now) {
-        secrets.operator = operator(config, &signer, now)?;
+    if !authority::serves(&secrets.operator, &signer, &CertificateNames::person(OPERATOR), now) {
+        secrets.operator = operator(&signer, now)?;
     }
     for entity in ceph_cluster(config) {
         if let Entry::Vacant(key) = secrets.ceph.keys.entry(entity) {
@@ -97,20 +100,12 @@ pub(crate) fn identity(
     signer: &KeyPair,
     now: OffsetDateTime,
 ) -> anyhow::Result<KeyPair> {
-    let subject = authority::name(config.name.as_str(), node.name.as_str());
-    let names = CertificateNames::of(config, node);
-    authority::issue(signer, subject, &names, &Purpose::Node, now)
+    authority::issue(signer, &CertificateNames::of(config, node), &Purpose::Node, now)
 }
 
 /// The operator's key and certificate.
-pub(crate) fn operator(
-    config: &Config,
-    signer: &KeyPair,
-    now: OffsetDateTime,
-) -> anyhow::Result<KeyPair> {
-    let subject = authority::name(config.name.as_str(), "operator");
-    let names = CertificateNames::default();
-    authority::issue(signer, subject, &names, &Purpose::Operator, now)
+pub(crate) fn operator(signer: &KeyPair, now: OffsetDateTime) -> anyhow::Result<KeyPair> {
+    authority::issue(signer, &CertificateNames::person(OPERATOR), &Purpose::Operator, now)
 }
 
 /// A new password.

@@ -140,14 +140,14 @@ fn rotate(
     match kind {
         Kind::Authority => return step(secrets, config, now),
         Kind::Certificates => {
-            secrets.operator = make::operator(config, &signer, now)?;
+            secrets.operator = make::operator(&signer, now)?;
             for node in config.nodes.values() {
                 if let Some(own) = secrets.nodes.get_mut(&node.id) {
                     own.identity = make::identity(config, node, &signer, now)?;
                 }
             }
         }
-        Kind::Operator => secrets.operator = make::operator(config, &signer, now)?,
+        Kind::Operator => secrets.operator = make::operator(&signer, now)?,
         Kind::SshHostKeys => {
             for node in config.nodes.values() {
                 if let Some(own) = secrets.nodes.get_mut(&node.id) {

@@ -148,7 +148,8 @@ fn a_certificate_must_be_the_nodes_own_and_the_clusters() {
     assert_eq!(
         judged(HOMELAB, 1, of_another_node),
         [
-            "secret identity.certificate: is not this node's: it lacks 10.10.0.1, hv1, hv1.home.example.net"
+            "secret identity.certificate: is not this node's: its subject is not CN=hv1.home.example.net",
+            "secret identity.certificate: is not this node's: it lacks 10.10.0.1, hv1, hv1.home.example.net",
         ]
     );
     let of_another_authority = |secrets: &mut NodeSecrets| {

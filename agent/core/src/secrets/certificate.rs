@@ -34,7 +34,7 @@ pub enum CertificateError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     der: Vec<u8>,
-    /// By which names and addresses its owner is reached.
+    /// Whom it is for.
     pub names: CertificateNames,
     /// Whether it may sign others.
     pub authority: bool,
@@ -122,7 +122,7 @@ fn blocks(text: &str, label: &'static str) -> Result<Vec<Pem>, CertificateError>
 fn names(parsed: &X509Certificate<'_>) -> Result<CertificateNames, CertificateError> {
     let alternatives =
         parsed.subject_alternative_name().map_err(|_| CertificateError::NotCertificate)?;
-    let mut names = CertificateNames::default();
+    let mut names = CertificateNames { common: common(parsed), ..CertificateNames::default() };
     for name in alternatives.iter().flat_map(|extension| &extension.value.general_names) {
         match name {
             GeneralName::DNSName(name) => drop(names.dns.insert((*name).to_owned())),
@@ -133,13 +133,21 @@ fn names(parsed: &X509Certificate<'_>) -> Result<CertificateNames, CertificateEr
     Ok(names)
 }
 
+/// The subject if it is a common name and nothing else; else empty.
+fn common(parsed: &X509Certificate<'_>) -> String {
+    let subject = parsed.subject();
+    let alone = subject.iter_attributes().count() == 1;
+    let name = subject.iter_common_name().next().filter(|_| alone);
+    name.and_then(|name| name.as_str().ok()).unwrap_or_default().to_owned()
+}
+
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 impl CertificateNames {
-    /// What of `self` is not among `others`, as text.
+    /// The names and addresses of `self` that are not among those of `others`, as text.
     pub(super) fn missing_from(&self, others: &Self) -> BTreeSet<String> {
         let dns = self.dns.difference(&others.dns).cloned();
         dns.chain(self.addresses.difference(&others.addresses).map(IpAddr::to_string)).collect()

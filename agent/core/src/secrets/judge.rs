@@ -72,6 +72,11 @@ impl Judge {
         if !(own.server && own.client) {
             self.wrong("identity.certificate", "does not serve for both ends of a connection");
         }
+        if own.names.common != needs.names.common {
+            let reason =
+                format!("is not this node's: its subject is not CN={}", needs.names.common);
+            self.wrong("identity.certificate", reason);
+        }
         let missing = needs.names.missing_from(&own.names);
         if !missing.is_empty() {
             let missing: Vec<String> = missing.into_iter().collect();

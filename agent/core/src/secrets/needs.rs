@@ -23,9 +23,12 @@ pub struct Needs {
     pub named: BTreeSet<SecretName>,
 }
 
-/// By which names and addresses others reach a node, and so which its certificate must have.
+/// Who a certificate is for: its subject, and by which names and addresses others reach it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CertificateNames {
+    /// The subject, which is this common name alone: ZooKeeper's access lists and libvirt's name each other's
+    /// nodes by it, and with a single name all TLS libraries write it the same way.
+    pub common: String,
     /// DNS names.
     pub dns: BTreeSet<String>,
     /// Addresses.
@@ -50,16 +53,19 @@ impl CertificateNames {
     /// for the floating addresses too, since any of them may come to hold them.
     pub fn of(config: &Config, node: &Node) -> Self {
         let name = node.name.as_str();
+        let common = format!("{name}.{}", config.domain);
         let own = node.networks.iter().flat_map(|network| &network.addresses);
         let mut addresses: BTreeSet<IpAddr> = own.map(|address| address.address.addr()).collect();
         if node.role == Role::Coordinator {
             let subnets = config.networks.distinct.iter().flat_map(|network| &network.subnets);
             addresses.extend(subnets.filter_map(|subnet| subnet.floating));
         }
-        Self {
-            dns: BTreeSet::from([name.to_owned(), format!("{name}.{}", config.domain)]),
-            addresses,
-        }
+        Self { dns: BTreeSet::from([name.to_owned(), common.clone()]), common, addresses }
+    }
+
+    /// A person's, who is not reached by any name.
+    pub fn person(name: &str) -> Self {
+        Self { common: name.to_owned(), ..Self::default() }
     }
 }
 
