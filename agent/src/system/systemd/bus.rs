@@ -18,6 +18,10 @@ use super::unit::{self, Listed};
 /// The system bus's socket (D-Bus specification, "well-known message bus instances").
 pub(super) const BUS: &str = "/run/dbus/system_bus_socket";
 
+/// A job that somebody else has queued is never replaced: a start in the middle of `systemctl emergency` or of a
+/// shutdown would pull in targets that undo it. It fails instead, and the next look sees what came of the other.
+const JOB_MODE: Mode = Mode::Fail;
+
 /// A connection to systemd and what comes from it without being asked.
 pub(super) struct Bus {
     manager: ManagerProxy<'static>,
@@ -133,19 +137,19 @@ impl Bus {
 
     /// Starts a unit. That systemd has taken the job is enough: how it ends, the unit's state tells.
     pub(super) async fn start(&self, unit: &UnitName) -> Result<(), SystemdError> {
-        let job = self.manager.start_unit(unit.as_str(), Mode::Replace).await;
+        let job = self.manager.start_unit(unit.as_str(), JOB_MODE).await;
         job.map(drop).map_err(SystemdError::of("start", unit))
     }
 
     /// Stops a unit.
     pub(super) async fn stop(&self, unit: &UnitName) -> Result<(), SystemdError> {
-        let job = self.manager.stop_unit(unit.as_str(), Mode::Replace).await;
+        let job = self.manager.stop_unit(unit.as_str(), JOB_MODE).await;
         job.map(drop).map_err(SystemdError::of("stop", unit))
     }
 
     /// Restarts a unit. Whatever becomes of the job, what runs afterwards has read its files anew.
     pub(super) async fn restart(&self, unit: &UnitName) -> Result<(), SystemdError> {
-        let job = self.manager.restart_unit(unit.as_str(), Mode::Replace).await;
+        let job = self.manager.restart_unit(unit.as_str(), JOB_MODE).await;
         job.map(drop).map_err(SystemdError::of("restart", unit))
     }
 
@@ -153,7 +157,7 @@ impl Bus {
     pub(super) async fn reload(&self, unit: &UnitName) -> Result<(), SystemdError> {
         let failed = SystemdError::of("reload", unit);
         let mut removed = self.manager.receive_job_removed().await.map_err(&failed)?;
-        let job = self.manager.reload_unit(unit.as_str(), Mode::Replace).await.map_err(&failed)?;
+        let job = self.manager.reload_unit(unit.as_str(), JOB_MODE).await.map_err(&failed)?;
         while let Some(signal) = removed.next().await {
             let ended = signal.args().map_err(&failed)?;
             if ended.job() != &*job {

@@ -80,7 +80,7 @@ async fn become_(
     asked: (&str, &str),
     state: &str,
 ) -> zbus::fdo::Result<OwnedObjectPath> {
-    assert_eq!(asked, ("ssh.service", "replace"));
+    assert_eq!(asked, ("ssh.service", "fail"));
     let unit = server.interface::<_, FakeUnit>(UNIT).await?;
     unit.get_mut().await.active = state.into();
     unit.get().await.active_state_changed(unit.signal_emitter()).await?;
