@@ -181,7 +181,8 @@ async fn look<S: Subject, H: Host<S>>(
     mut host: H,
     desired: &S::Desired,
 ) -> anyhow::Result<Plan<S::Step>> {
-    reconcile::look::<S, H>(&mut host, desired).await.map_err(anyhow::Error::from_boxed)
+    let look = reconcile::look::<S, H>(&mut host, desired).await;
+    Ok(look.map_err(anyhow::Error::from_boxed)?.plan)
 }
 
 fn show<S: Display>(subject: &str, steps: &[S], problems: &[Problem]) {

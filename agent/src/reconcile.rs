@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
-use trilith_core::status::{Problem, State};
+use trilith_core::status::{Details, Problem, State};
 use trilith_core::subject::{OnFailure, Plan, Subject};
 
 use crate::report::SubjectReport;
@@ -165,7 +165,10 @@ impl<D> Pass<'_, D> {
         H: Host<S>,
     {
         let plan = match look::<S, H>(host, desired).await {
-            Ok(plan) => plan,
+            Ok(Look { plan, details }) => {
+                self.report.details(details);
+                plan
+            }
             Err(error) => return Outcome::Blind(format!("cannot observe: {}", chain(&*error))),
         };
         self.inputs.pulse.answer();
@@ -215,17 +218,25 @@ impl<D> Pass<'_, D> {
     }
 }
 
+/// What a look at the host led to.
+pub(crate) struct Look<S> {
+    /// What would be done.
+    pub(crate) plan: Plan<S>,
+    /// What else there is to say.
+    pub(crate) details: Details,
+}
+
 /// Looks at the host and plans: all of a pass that changes nothing.
 pub(crate) async fn look<S, H>(
     host: &mut H,
     desired: &S::Desired,
-) -> Result<Plan<S::Step>, HostError>
+) -> Result<Look<S::Step>, HostError>
 where
     S: Subject,
     H: Host<S>,
 {
     let observed = limited(host.observe(desired)).await?;
-    Ok(S::plan(desired, &observed))
+    Ok(Look { plan: S::plan(desired, &observed), details: S::details(desired, &observed) })
 }
 
 /// When the next pass is due if nothing else brings it.

@@ -1,5 +1,6 @@
 //! The node's status: one value, and everything shown is a view of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,7 +8,9 @@ use console::Console;
 use manager::Manager;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
-use trilith_core::status::{BundleStatus, NodeIdentity, NodeStatus, State, SubjectStatus};
+use trilith_core::status::{
+    BundleStatus, Details, NodeIdentity, NodeStatus, PeerStatus, State, SubjectStatus,
+};
 use trilith_core::subject::Plan;
 
 use crate::reconcile::After;
@@ -34,6 +37,7 @@ impl Report {
             node: None,
             bundle: BundleStatus::default(),
             subjects: subjects.iter().map(waiting).collect(),
+            peers: BTreeMap::new(),
         };
         Self { status: Arc::new(watch::Sender::new(status)) }
     }
@@ -48,6 +52,15 @@ impl Report {
         self.status.send_if_modified(|status| {
             let news = status.node != node || status.bundle != bundle;
             (status.node, status.bundle) = (node, bundle);
+            news
+        });
+    }
+
+    /// Says which other agents answer.
+    pub(crate) fn set_peers(&self, peers: BTreeMap<String, PeerStatus>) {
+        self.status.send_if_modified(|status| {
+            let news = status.peers != peers;
+            status.peers = peers;
             news
         });
     }
@@ -114,6 +127,14 @@ impl SubjectReport {
         self.update(|status| {
             status.passes = status.passes.saturating_add(1);
             status.last_pass_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            None
+        });
+    }
+
+    /// Says what a look showed beyond the state.
+    pub(crate) fn details(&mut self, details: Details) {
+        self.update(|status| {
+            status.details = details;
             None
         });
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+use crate::status::Details;
 use crate::subject::{Plan, Subject};
 
 /// Walks plans/`subject`, at least `least` cases. `TRILITH_BLESS=1` writes what the plan is now into the case, to
@@ -30,7 +31,9 @@ where
         let observed =
             serde_yaml::from_str(&read("observed.yaml")).map_err(|e| format!("observed: {e}"));
         let text = match (desired, observed) {
-            (Ok(desired), Ok(observed)) => render(&S::plan(&desired, &observed)),
+            (Ok(desired), Ok(observed)) => {
+                render(&S::plan(&desired, &observed), &S::details(&desired, &observed))
+            }
             (Err(error), _) | (_, Err(error)) => error,
         };
         if std::env::var_os("TRILITH_BLESS").is_some() {
@@ -43,14 +46,17 @@ where
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// Steps as people see them, then problems behind a `!`.
-fn render<S: std::fmt::Display>(plan: &Plan<S>) -> String {
+/// Steps as people see them, then problems behind a `!`, then details behind a `=`.
+fn render<S: std::fmt::Display>(plan: &Plan<S>, details: &Details) -> String {
     let mut text = String::new();
     for step in &plan.steps {
         writeln!(text, "{step}").unwrap();
     }
     for problem in &plan.problems {
         writeln!(text, "! {}: {}", problem.object, problem.reason).unwrap();
+    }
+    for line in details.lines() {
+        writeln!(text, "= {line}").unwrap();
     }
     text
 }

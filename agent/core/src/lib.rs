@@ -8,8 +8,11 @@ mod golden; // golden plans: one test per subject
 pub mod names; // small valid values: NodeId, IfName, VlanId, Mtu, …
 pub mod network; // links, addresses, routes and sysctls of the core networks
 pub mod node; // what the cluster file means for each subject of one node
+pub mod peers; // what the agents tell each other
+pub mod quorum; // form or join: when a coordinator with an empty data directory may do which
 pub mod secrets; // what one node must keep to itself
 pub mod services; // the units that run on a node, and the files that they read
 pub mod sighting; // what a node without a bundle tells the person in front of it
 pub mod status; // what a node says about itself
 pub mod subject; // the one trait: Desired, Observed, Step, plan()
+pub mod zookeeper; // the coordinator's ZooKeeper server and its data directory

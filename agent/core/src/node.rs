@@ -9,7 +9,8 @@ use crate::config::{
     NodeNetwork,
 };
 use crate::names::{IfName, Mtu, NodeId};
-use crate::{network, services};
+use crate::secrets::NodeSecrets;
+use crate::{network, services, zookeeper};
 
 #[cfg(test)]
 mod tests;
@@ -76,6 +77,15 @@ pub fn services(config: &Config, id: NodeId) -> Option<services::Desired> {
         desired.units.insert(services::SSH, ssh);
     }
     Some(desired)
+}
+
+/// Which ensemble the node belongs to; a node that is no coordinator has nothing to do for it.
+pub fn zookeeper(config: &Config, id: NodeId, secrets: &NodeSecrets) -> zookeeper::Desired {
+    zookeeper::Desired {
+        node: id,
+        members: config.coordinator_nodes().map(|node| (node.id, node.name.clone())).collect(),
+        cluster: secrets.ceph.fsid.clone(),
+    }
 }
 
 fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

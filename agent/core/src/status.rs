@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::quorum::Data;
+
 /// Why something is not as desired: the object and the reason, for people.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Problem {
@@ -60,6 +62,67 @@ pub struct SubjectStatus {
     pub passes: u64,
     /// How long the last pass took, in microseconds.
     pub last_pass_us: u64,
+    /// What the last look showed beyond the state.
+    #[serde(default, skip_serializing_if = "Details::is_empty")]
+    pub details: Details,
+}
+
+/// What there is to say of a service beyond whether it is as desired: the same words for every service, so that
+/// people, metrics and the other nodes read one shape. A part that means nothing for a subject is not there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Details {
+    /// What its data directory on this node holds: what the other coordinators must know to form or join.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Data>,
+    /// What this node is in it now: `leader`, `follower`, `peon`, `replica`, … None: it is no part of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The name of the member that leads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+    /// Every member by name, with a word for what it is: its role, or why it has none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub members: BTreeMap<String, String>,
+    /// How far this node is behind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag: Option<Lag>,
+    /// What only this kind of service has, such as a version.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub more: BTreeMap<String, String>,
+}
+
+/// A distance to the leader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lag {
+    /// How many units.
+    pub behind: u64,
+    /// What is counted: `transactions`, `bytes`.
+    pub unit: String,
+}
+
+impl Details {
+    /// Nothing to say.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// One line for each part, for people.
+    pub fn lines(&self) -> Vec<String> {
+        let Self { data, role, leader, members, lag, more } = self;
+        let members: Vec<_> = members.iter().map(|(name, word)| format!("{name} {word}")).collect();
+        let members = (!members.is_empty()).then(|| members.join(", "));
+        let parts = [
+            ("data", data.as_ref().map(Data::to_string)),
+            ("role", role.clone()),
+            ("leader", leader.clone()),
+            ("members", members),
+            ("lag", lag.as_ref().map(|lag| format!("{} {}", lag.behind, lag.unit))),
+        ];
+        let parts =
+            parts.into_iter().filter_map(|(name, value)| Some(format!("{name}: {}", value?)));
+        parts.chain(more.iter().map(|(name, value)| format!("{name}: {value}"))).collect()
+    }
 }
 
 /// Everything a node says about itself.
@@ -73,6 +136,19 @@ pub struct NodeStatus {
     pub bundle: BundleStatus,
     /// Every subject by its name.
     pub subjects: BTreeMap<String, SubjectStatus>,
+    /// The other agents that this one follows, by node name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub peers: BTreeMap<String, PeerStatus>,
+}
+
+/// Whether another node's agent answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Why it does not; `None`: it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent: Option<String>,
+    /// Since when, in seconds since 1970-01-01 UTC of this node's clock.
+    pub since: u64,
 }
 
 /// Who the node is.
@@ -115,6 +191,7 @@ impl SubjectStatus {
             steps_applied: 0,
             passes: 0,
             last_pass_us: 0,
+            details: Details::default(),
         }
     }
 }

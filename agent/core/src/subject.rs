@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Display};
 
-use crate::status::Problem;
+use crate::status::{Details, Problem};
 
 /// A thing that the agent keeps right. The decision is [`Subject::plan`], a pure function; an adapter of
 /// the agent observes and applies.
@@ -22,6 +22,11 @@ pub trait Subject {
     /// A plan has no branches: if a later step needs the result of an earlier one, the plan ends there
     /// and the next pass sees more.
     fn plan(desired: &Self::Desired, observed: &Self::Observed) -> Plan<Self::Step>;
+
+    /// What the observed state means for people and for the other nodes, beyond whether it is as desired.
+    fn details(_desired: &Self::Desired, _observed: &Self::Observed) -> Details {
+        Details::default()
+    }
 }
 
 /// What becomes of the rest of a plan when a step of it fails. Either way the failure is the pass's result.

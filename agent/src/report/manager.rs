@@ -115,6 +115,8 @@ fn send(state: &[NotifyState<'_>]) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use trilith_core::status::{BundleStatus, Problem, SubjectStatus};
 
     use super::*;
@@ -127,6 +129,7 @@ mod tests {
             node: None,
             bundle: BundleStatus { source: source.map(Into::into), problems: Vec::new() },
             subjects: [("network".to_owned(), subject)].into(),
+            peers: BTreeMap::new(),
         }
     }
 

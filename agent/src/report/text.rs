@@ -42,6 +42,12 @@ pub(crate) fn full(status: &NodeStatus, now: u64) -> String {
     for (name, subject) in &status.subjects {
         subject_lines(&mut text, name, subject, now);
     }
+    for (name, peer) in &status.peers {
+        let since = span(now.saturating_sub(peer.since));
+        let word =
+            peer.silent.as_ref().map_or_else(|| "answers".into(), |why| format!("silent: {why}"));
+        let _ = writeln!(text, "peer {name}: {word}, for {since}");
+    }
     text
 }
 
@@ -62,6 +68,9 @@ fn subject_lines(text: &mut String, name: &str, subject: &SubjectStatus, now: u6
             let _ = writeln!(text, "  {error}\n  again in {}", span(at.saturating_sub(now)));
         }
     }
+    for line in subject.details.lines() {
+        let _ = writeln!(text, "  {line}");
+    }
 }
 
 /// A time span by its two largest units.
@@ -77,6 +86,8 @@ fn span(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use trilith_core::status::{BundleStatus, NodeIdentity, Problem};
 
     use super::*;
@@ -100,6 +111,7 @@ mod tests {
                 ("services".to_owned(), subject(services, 4000)),
             ]
             .into(),
+            peers: BTreeMap::new(),
         }
     }
 
