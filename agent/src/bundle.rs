@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use trilith_core::bundle::{Bundle, BundleError};
+use trilith_core::peers::Circle;
 use trilith_core::status::{NodeIdentity, Problem};
-use trilith_core::{config, network, node, services};
+use trilith_core::{config, network, node, services, zookeeper};
 
+use crate::peers::Membership;
 use crate::reconcile::chain;
 use crate::system::bundle::Places;
 
@@ -26,6 +28,8 @@ pub(crate) struct Assignment {
     pub(crate) identity: NodeIdentity,
     pub(crate) network: network::Desired,
     pub(crate) services: services::Desired,
+    pub(crate) peers: Membership,
+    pub(crate) zookeeper: zookeeper::Desired,
 }
 
 /// Reads the bundle that counts now.
@@ -45,18 +49,23 @@ pub(crate) fn read(places: &Places) -> Reading {
 
 /// Derives everything that the node should be.
 fn assign(source: &Path, text: &str) -> Result<Assignment, Vec<Problem>> {
-    let Bundle { node: id, config, secrets: _ } =
+    let Bundle { node: id, config, secrets } =
         Bundle::parse(text).map_err(|error| problems(source, &error))?;
     let derived = (config.node(id), node::network(&config, id), node::services(&config, id));
     let (Some(about), Some(network), Some(services)) = derived else {
         return Err(problems(source, &BundleError::NoSuchNode(id)));
     };
+    let Some(circle) = Circle::new(&config, id) else {
+        return Err(problems(source, &BundleError::NoSuchNode(id)));
+    };
+    let zookeeper = node::zookeeper(&config, id, &secrets);
+    let peers = Membership { circle, identity: secrets.identity };
     let identity = NodeIdentity {
         cluster: config.name.to_string(),
         id: id.into(),
         name: about.name.to_string(),
     };
-    Ok(Assignment { identity, network, services })
+    Ok(Assignment { identity, network, services, peers, zookeeper })
 }
 
 /// Every reason, each with its place.

@@ -11,10 +11,12 @@ use tracing::info;
 use trilith_core::network::Network;
 use trilith_core::services::Services;
 use trilith_core::subject::Subject;
-use trilith_core::{network, services};
+use trilith_core::zookeeper::ZooKeeper;
+use trilith_core::{network, services, zookeeper};
 
 use crate::api;
 use crate::exit::Exit;
+use crate::peers::{Membership, Talk};
 use crate::reconcile::{self, After, Host, Inputs, Pulses};
 use crate::report::console::Console;
 use crate::report::log::Reader;
@@ -23,6 +25,7 @@ use crate::report::{self, Report};
 use crate::system::bundle::Places;
 use crate::system::netlink::Netlink;
 use crate::system::systemd::Systemd;
+use crate::system::zookeeper::Ensemble;
 
 mod follow; // the bundle as it comes and changes
 
@@ -42,6 +45,8 @@ pub(crate) struct Options {
 pub(crate) struct Wishes {
     network: watch::Sender<Option<network::Desired>>,
     services: watch::Sender<Option<services::Desired>>,
+    peers: watch::Sender<Option<Membership>>,
+    zookeeper: watch::Sender<Option<zookeeper::Desired>>,
 }
 
 /// Runs until SIGTERM or SIGINT. What was brought up stays up: the node works on without its agent.
@@ -55,18 +60,24 @@ async fn run_here(options: Options) -> anyhow::Result<Exit> {
     let listener = api::listen(&options.socket)?;
     let manager = Manager::default();
     let console = Console::start(options.reader);
-    let report = Report::new(&["network", "services"]);
+    let report = Report::new(&["network", "services", "zookeeper"]);
     info!(version = env!("CARGO_PKG_VERSION"), "trilithd starts");
 
+    let (talk, peers) = Talk::new();
+    let ensemble = Ensemble::new(talk.views(), talk.dialer());
     let mut loops = Loops { tasks: JoinSet::new(), pulses: Pulses::new(), report: &report };
     let wishes = Wishes {
         network: loops.start::<Network, _>("network", Netlink::new(), After::Nothing),
         // One missing NIC must not keep the operator from logging in: settled is enough.
         services: loops.start::<Services, _>("services", Systemd::new(), After::Settled("network")),
+        peers,
+        // Not after the services: its server waits for what this prepares.
+        zookeeper: loops.start::<ZooKeeper, _>("zookeeper", ensemble, After::Settled("network")),
     };
     let Loops { mut tasks, pulses, report: _ } = loops;
     let follower = Follower::new(options.places, wishes, report.clone(), console.clone())?;
     let status = report.subscribe();
+    tasks.spawn_local(talk.run(report.clone()));
     tasks.spawn_local(async move { api::serve(listener, status).await.context("the API failed") });
     tasks.spawn_local(follower.run(manager.clone()));
     tasks.spawn_local(show(report, console, manager.clone()));

@@ -9,6 +9,7 @@ mod bundle; // from the node bundle to what each subject should be
 mod cli; // the commands
 mod daemon; // what runs, and how it hangs together
 mod exit; // how it ends
+mod peers; // what the agents tell each other
 mod reconcile; // the one loop for every subject
 mod report; // status for people and machines
 mod system; // the adapters: the only code that touches the host

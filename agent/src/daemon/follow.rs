@@ -93,13 +93,15 @@ impl Follower {
     }
 
     fn adopt(&mut self, source: PathBuf, assignment: Assignment) {
-        let Assignment { identity, network, services } = assignment;
+        let Assignment { identity, network, services, peers, zookeeper } = assignment;
         info!(node = identity.id, source = %source.display(), "node bundle read");
         self.current = Some((identity, source));
         self.tell(Vec::new());
         // The loops wake only for what is different.
         set(&self.wishes.network, network);
         set(&self.wishes.services, services);
+        set(&self.wishes.peers, peers);
+        set(&self.wishes.zookeeper, zookeeper);
     }
 
     /// Says what is wrong, and goes on as before.

@@ -1,0 +1,239 @@
+//! Agents that talk with each other, and strangers.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use trilith_core::peers::PORT;
+use trilith_tests::network::Network;
+
+use super::*;
+
+/// Longer than anything here takes, also on a busy machine.
+const HUNG: Duration = Duration::from_secs(30);
+
+/// Runs a test in its own network.
+fn lab(test: impl AsyncFnOnce()) {
+    let _network = Network::isolate().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let local = LocalSet::new();
+    runtime.block_on(local.run_until(async { timeout(HUNG, test()).await.expect("it hung") }));
+}
+
+/// An agent, as far as its peers can tell.
+struct Agent {
+    report: Report,
+    wish: watch::Sender<Option<Membership>>,
+    views: watch::Receiver<Views>,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Agent {
+    fn start(number: u16, identity: Identity) -> Self {
+        let report = Report::new(&["network"]);
+        let name = format!("node{number}");
+        let node = NodeIdentity { cluster: "lab".into(), id: number, name };
+        report.set_bundle(Some(node), BundleStatus::default());
+        report.subject("network").set(State::Converged);
+        let (conversation, wish) = Talk::new();
+        wish.send_replace(Some(Membership { circle: circle(number), identity }));
+        let views = conversation.views();
+        let task = tokio::task::spawn_local(conversation.run(report.clone()));
+        Self { report, wish, views, task }
+    }
+
+    /// Waits for a view of a node and returns it.
+    async fn sees(&mut self, number: u16, wanted: impl Fn(&View) -> bool) -> View {
+        let views = &mut self.views;
+        let found = views.wait_for(|views| views.get(&id(number)).is_some_and(&wanted)).await;
+        found.unwrap()[&id(number)].clone()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn reachable(view: &View) -> bool {
+    matches!(view, View::Reachable { .. })
+}
+
+fn unreachable(view: &View) -> bool {
+    matches!(view, View::Unreachable { .. })
+}
+
+#[test]
+fn two_see_each_other_and_every_change() {
+    lab(async || {
+        let authority = Authority::new();
+        let mut one = Agent::start(1, authority.node(1));
+        let View::Unreachable { reason, .. } = one.sees(2, unreachable).await else { panic!() };
+        assert!(reason.contains("refused"), "{reason}");
+        let mut two = Agent::start(2, authority.node(2));
+        one.sees(2, reachable).await;
+        let View::Reachable { facts, .. } = two.sees(1, reachable).await else { panic!() };
+        assert_eq!((facts.node, &*facts.cluster), (id(1), "lab"));
+        // News come at once, not at the end of the long poll.
+        let started = Instant::now();
+        two.report.subject("network").set(State::Running);
+        let state = |facts: &Facts| facts.subjects["network"].state.clone();
+        one.sees(
+            2,
+            |view| matches!(view, View::Reachable { facts, .. } if state(facts) == "running"),
+        )
+        .await;
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        assert_eq!(one.report.subscribe().borrow().peers["node2"].silent, None);
+    });
+}
+
+#[test]
+fn one_that_goes_is_missed_at_once_and_found_again() {
+    lab(async || {
+        let authority = Authority::new();
+        let mut one = Agent::start(1, authority.node(1));
+        let two = Agent::start(2, authority.node(2));
+        one.sees(2, reachable).await;
+        let started = Instant::now();
+        drop(two);
+        one.sees(2, unreachable).await;
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        let _two = Agent::start(2, authority.node(2));
+        one.sees(2, reachable).await;
+    });
+}
+
+/// A bundle with other certificates takes effect without a restart, and the old ones no longer count.
+#[test]
+fn another_authority_takes_effect() {
+    lab(async || {
+        let (old, new) = (Authority::new(), Authority::new());
+        let mut one = Agent::start(1, old.node(1));
+        let two = Agent::start(2, old.node(2));
+        one.sees(2, reachable).await;
+        two.wish.send_replace(Some(Membership { circle: circle(2), identity: new.node(2) }));
+        let View::Unreachable { reason, .. } =
+            one.sees(2, |view| matches!(view, View::Unreachable { reason, .. } if reason.contains("authority"))).await
+        else {
+            panic!()
+        };
+        assert_eq!(reason, "its certificate is not of this cluster's authority");
+        one.wish.send_replace(Some(Membership { circle: circle(1), identity: new.node(1) }));
+        one.sees(2, reachable).await;
+    });
+}
+
+/// A server that is a node of the same cluster, but not the one that is looked for.
+#[test]
+fn another_node_at_the_address_is_not_believed() {
+    lab(async || {
+        let authority = Authority::new();
+        let mut one = Agent::start(1, authority.node(1));
+        let _false = Agent::start(2, authority.node(3));
+        let wrong = |view: &View| matches!(view, View::Unreachable { reason, .. } if reason == "its certificate is of another node");
+        one.sees(2, wrong).await;
+    });
+}
+
+/// What a stranger gets from the door, and what the door remembers of it.
+async fn knock(
+    door: &Rc<server::Door>,
+    tls: Option<Arc<rustls::ClientConfig>>,
+) -> (String, String) {
+    door.refused.borrow_mut().clear();
+    let stream = TcpStream::connect(("127.0.0.1", PORT)).await.unwrap();
+    let mut answer = Vec::new();
+    let outcome = match tls {
+        None => ask(stream, &mut answer).await,
+        Some(tls) => {
+            let name = rustls::pki_types::ServerName::try_from("node1.lab").unwrap();
+            match TlsConnector::from(tls).connect(name, stream).await {
+                Ok(stream) => ask(stream, &mut answer).await,
+                Err(error) => Err(error),
+            }
+        }
+    };
+    let heard = match outcome {
+        Ok(()) => String::from_utf8_lossy(&answer).into_owned(),
+        Err(error) => tls::explain(&error),
+    };
+    // The door logs its refusal when its end of the handshake fails.
+    while door.refused.borrow().is_empty() && !heard.contains("200 OK") {
+        tokio::task::yield_now().await;
+    }
+    (heard, door.refused.borrow().values().next().cloned().unwrap_or_default())
+}
+
+async fn ask(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    answer: &mut Vec<u8>,
+) -> std::io::Result<()> {
+    stream
+        .write_all(b"GET /v1/facts HTTP/1.1\r\nHost: node1.lab\r\nConnection: close\r\n\r\n")
+        .await?;
+    stream.read_to_end(answer).await.map(drop)
+}
+
+/// Opens the door of node 1.
+async fn open(authority: &Authority) -> (Rc<server::Door>, JoinHandle<()>) {
+    let tls = tls::server(&authority.node(1)).unwrap();
+    let door = server::Door::new(circle(1), tls, BTreeMap::new());
+    let report = Report::new(&["network"]);
+    let node = NodeIdentity { cluster: "lab".into(), id: 1, name: "node1".into() };
+    report.set_bundle(Some(node), BundleStatus::default());
+    let status = report.subscribe();
+    let serving = Rc::clone(&door);
+    let task = tokio::task::spawn_local(async move {
+        let _keep = report;
+        server::serve(serving, status).await;
+    });
+    while TcpStream::connect(("127.0.0.1", PORT)).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    (door, task)
+}
+
+#[test]
+fn strangers_are_refused_with_a_reason() {
+    lab(async || {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let (door, task) = open(&authority).await;
+        let client = |identity: &Identity| Some(tls::client(identity).unwrap());
+
+        let (heard, logged) = knock(&door, None).await;
+        assert!(!heard.contains("HTTP"), "plain text: {heard}");
+        assert_eq!(logged, "it does not speak TLS");
+
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.0.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let anonymous = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let (heard, logged) = knock(&door, Some(Arc::new(anonymous))).await;
+        assert_eq!(heard, "it refuses this node's certificate (CertificateRequired)");
+        assert_eq!(logged, "it shows no certificate");
+
+        // Of another cluster, although it names a node of this one and knows this one's authority.
+        let mut foreign = other.node(2);
+        foreign.authority = pem("CERTIFICATE", authority.0.der());
+        let (heard, logged) = knock(&door, client(&foreign)).await;
+        assert!(heard.starts_with("it refuses this node's certificate"), "{heard}");
+        assert_eq!(logged, "its certificate is not of this cluster's authority");
+
+        let (heard, logged) = knock(&door, client(&authority.node(9))).await;
+        assert!(heard.starts_with("HTTP/1.1 403"), "{heard}");
+        assert!(heard.ends_with("the certificate names no other node of this cluster"), "{heard}");
+        assert_eq!(logged, "the certificate names no other node of this cluster");
+
+        let (heard, logged) = knock(&door, client(&authority.node(2))).await;
+        assert!(heard.starts_with("HTTP/1.1 200 OK"), "{heard}");
+        assert_eq!(logged, "");
+        task.abort();
+    });
+}

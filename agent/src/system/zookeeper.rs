@@ -1,0 +1,229 @@
+//! The ZooKeeper adapter: the data directory, the permission to start, and the server on this node.
+//!
+//! The server is asked by `srvr` over TLS. A server without quorum lets nobody in: it closes a connection before
+//! the TLS handshake, and those that stand when it loses its quorum (`NettyServerCnxnFactory`). So one idle
+//! connection tells at once when the quorum is lost.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tokio_rustls::client::TlsStream;
+use trilith_core::names::NodeId;
+use trilith_core::quorum::{Others, Witness};
+use trilith_core::zookeeper::{
+    DIRECTORY, Desired, Directory, Observed, PERMIT, Server, Step, ZooKeeper,
+};
+
+use super::files::{self, FileError, Ids, Staged, Watch};
+use crate::peers::{Dialer, Views};
+use crate::reconcile::{Host, HostError};
+
+mod ask; // `srvr`
+#[cfg(test)]
+mod tests;
+
+/// The subject's name, as the other agents know it.
+const SUBJECT: &str = "zookeeper";
+
+/// The server's user and group.
+const USER: &str = "zookeeper";
+
+/// How long a server that has just accepted a leader is waited for: it serves some milliseconds later, and tells
+/// nobody.
+const SETTLES: Duration = Duration::from_secs(3);
+/// The space between two tries in that time.
+const TRY: Duration = Duration::from_millis(50);
+
+/// Where things are.
+struct Places {
+    directory: PathBuf,
+    permit: PathBuf,
+}
+
+/// What failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ZooKeeperError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("cannot remove the folder {}", path.display())]
+    Remove { path: PathBuf, source: io::Error },
+}
+
+/// The host's ZooKeeper.
+pub(crate) struct Ensemble {
+    places: Places,
+    views: watch::Receiver<Views>,
+    dialer: watch::Receiver<Option<Dialer>>,
+    files: Option<Watch>,
+    /// The epoch that the last look saw.
+    epoch: Option<i64>,
+    /// A connection to the serving server, which ends with its quorum.
+    standing: Option<TlsStream<TcpStream>>,
+}
+
+impl Ensemble {
+    /// Looks at nothing yet. `dialer` makes connections to members.
+    pub(crate) fn new(
+        views: watch::Receiver<Views>,
+        dialer: watch::Receiver<Option<Dialer>>,
+    ) -> Self {
+        let places = Places { directory: DIRECTORY.into(), permit: PERMIT.into() };
+        Self { places, views, dialer, files: None, epoch: None, standing: None }
+    }
+
+    fn watch(&mut self) -> Result<(), FileError> {
+        if self.files.is_none() {
+            let names = ["cluster", "myid", "initialize", "version-2", "version-2/currentEpoch"];
+            let paths = names.iter().map(|name| self.places.directory.join(name));
+            self.files = Some(Watch::new(paths.chain([self.places.permit.clone()]).collect())?);
+        }
+        Ok(())
+    }
+
+    /// The other coordinators, as they say themselves.
+    fn others(&mut self, desired: &Desired) -> Others {
+        let views = self.views.borrow_and_update();
+        let members = desired.members.keys().filter(|id| **id != desired.node);
+        members.filter_map(|id| Some((*id, views.get(id)?.witness(SUBJECT)))).collect()
+    }
+
+    /// What the server on this node says, and how far its leader is.
+    async fn server(&mut self, desired: &Desired, others: &Others, settles: bool) -> Server {
+        let Some(dialer) = self.dialer.borrow_and_update().clone() else {
+            return Server::Away("this node's certificate is not known yet".into());
+        };
+        let until = Instant::now() + SETTLES;
+        let mut server = ask::server(&dialer, desired.node).await;
+        while settles && !matches!(server, Server::Serving { .. }) && Instant::now() < until {
+            sleep(TRY).await;
+            server = ask::server(&dialer, desired.node).await;
+        }
+        if let Server::Serving { role, leader, .. } = &mut server {
+            if self.standing.is_none() {
+                self.standing = ask::connect(&dialer, desired.node).await.ok();
+            }
+            if role == "follower"
+                && let Some(node) = leader_of(others)
+                && let Server::Serving { zxid, .. } = ask::server(&dialer, node).await
+            {
+                *leader = Some(zxid);
+            }
+        } else {
+            self.standing = None;
+        }
+        server
+    }
+
+    async fn look(&mut self, desired: &Desired) -> Result<Observed, ZooKeeperError> {
+        self.watch()?;
+        let others = self.others(desired);
+        let directory = self.places.look()?;
+        let permit = self.places.permit.exists();
+        let elected =
+            directory.epoch != self.epoch && directory.epoch.is_some_and(|epoch| epoch > 0);
+        self.epoch = directory.epoch;
+        let server = if desired.members.contains_key(&desired.node) {
+            self.server(desired, &others, elected && permit).await
+        } else {
+            Server::Away("this node is no coordinator".into())
+        };
+        Ok(Observed { directory, permit, server, others })
+    }
+}
+
+/// Who leads, by its own word.
+fn leader_of(others: &Others) -> Option<NodeId> {
+    let leads = |witness: &Witness| match witness {
+        Witness::Says(details) => details.role.as_deref() == Some("leader"),
+        Witness::Silent(_) => false,
+    };
+    others.iter().find(|(_, witness)| leads(witness)).map(|(id, _)| *id)
+}
+
+impl Places {
+    /// What is in the data directory.
+    fn look(&self) -> Result<Directory, ZooKeeperError> {
+        let text = |name: &str| {
+            let found = files::read(&self.directory.join(name))?;
+            Ok::<_, FileError>(found.map(|found| found.text.trim().to_owned()))
+        };
+        let epoch = text("version-2/currentEpoch")?;
+        Ok(Directory {
+            cluster: text("cluster")?,
+            myid: text("myid")?,
+            initialize: self.directory.join("initialize").exists(),
+            epoch: epoch.and_then(|epoch| epoch.parse().ok()),
+            files: database(&self.directory.join("version-2"))?,
+        })
+    }
+
+    fn carry_out(&self, step: &Step) -> Result<(), ZooKeeperError> {
+        let own = |name: &str| self.directory.join(name);
+        let write = |path: &Path, text: &str| {
+            Staged::new(path, text, 0o644, Ids::us()).and_then(Staged::replace)
+        };
+        match step {
+            Step::Forbid => files::remove(&self.permit)?,
+            Step::Clear => {
+                let path = own("version-2");
+                std::fs::remove_dir_all(&path)
+                    .map_err(|source| ZooKeeperError::Remove { path, source })?;
+            }
+            Step::Uninitialize => files::remove(&own("initialize"))?,
+            Step::Mark(cluster) => {
+                // The server writes there, and removes `initialize`.
+                if !self.directory.exists() {
+                    files::make_folder(&self.directory, 0o750, Ids::named(USER, USER)?)?;
+                }
+                write(&own("cluster"), &format!("{cluster}\n"))?;
+            }
+            Step::Initialize => write(&own("initialize"), "")?,
+            Step::Number(id) => write(&own("myid"), &format!("{id}\n"))?,
+            Step::Permit => {
+                if let Some(folder) = self.permit.parent() {
+                    files::make_folder(folder, 0o755, Ids::us())?;
+                }
+                write(&self.permit, "")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The snapshots and logs in a folder; a folder that is missing has none.
+fn database(path: &Path) -> Result<BTreeSet<String>, FileError> {
+    let names = files::list(path)?.into_iter().map(|(name, _)| name);
+    Ok(names.filter(|name| name.starts_with("snapshot.") || name.starts_with("log.")).collect())
+}
+
+impl Host<ZooKeeper> for Ensemble {
+    async fn observe(&mut self, desired: &Desired) -> Result<Observed, HostError> {
+        Ok(self.look(desired).await?)
+    }
+
+    async fn apply(&mut self, step: &Step) -> Result<(), HostError> {
+        Ok(self.places.carry_out(step)?)
+    }
+
+    async fn changed(&mut self) {
+        let files = async {
+            match &mut self.files {
+                Some(watch) => watch.changed().await.is_err(),
+                None => std::future::pending().await,
+            }
+        };
+        // Cancel safety: `Watch::changed` and `watch::Receiver::changed` say of themselves that they are; the
+        // connection stays closed once it is.
+        tokio::select! {
+            lost = files => if lost { self.files = None },
+            changed = self.views.changed() => if changed.is_err() { std::future::pending().await },
+            changed = self.dialer.changed() => if changed.is_err() { std::future::pending().await },
+            () = ask::ends(&mut self.standing) => self.standing = None,
+        }
+    }
+}
