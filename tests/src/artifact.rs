@@ -60,6 +60,15 @@ pub fn image() -> Result<PathBuf> {
         .context("cannot resolve the image's path")
 }
 
+/// The root file system of [`image`], which `trilith build` leaves beside it.
+pub fn root() -> Result<PathBuf> {
+    let root = image()?.with_extension("root");
+    if !root.is_file() {
+        bail!("no {}: `trilith build` makes it", root.display());
+    }
+    Ok(root)
+}
+
 /// A cluster file that stands under tests/clusters/valid.
 pub fn cluster(name: &str) -> PathBuf {
     repository().join("tests/clusters/valid").join(name)

@@ -23,40 +23,61 @@ use crate::network::{Network, Switch};
 #[derive(Debug)]
 pub struct Cluster {
     config: Config,
-    folder: TempDir,
+    folder: PathBuf,
+    /// Removes the folder at the end, unless it is somebody else's.
+    _temporary: Option<TempDir>,
 }
 
 impl Cluster {
     /// Takes a cluster file from the repository, gives it a new SSH key and makes its secrets.
     pub fn sample(path: &Path) -> Result<Self> {
+        let folder = TempDir::new().context("cannot make a folder")?;
+        let cluster = Self::create(path, folder.path())?;
+        Ok(Self { _temporary: Some(folder), ..cluster })
+    }
+
+    /// The same in a folder that stays, for [`Cluster::open`].
+    pub fn create(path: &Path, folder: &Path) -> Result<Self> {
         let text =
             fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let folder = TempDir::new().context("cannot make a folder")?;
-        let key = folder.path().join("key");
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let key = folder.join(KEY);
         run(Command::new("ssh-keygen")
             .args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"])
             .arg(&key))?;
         let public = fs::read_to_string(key.with_extension("pub"))?;
-        let text = with_ssh_key(&text, public.trim())?;
-        fs::write(folder.path().join("cluster.yaml"), &text)?;
-        let config = trilith_core::config::load(&text)
-            .map_err(|problems| anyhow!("{}: {problems:#?}", path.display()))?;
-        let cluster = Self { config, folder };
+        fs::write(folder.join(FILE), with_ssh_key(&text, public.trim())?)?;
+        let cluster = Self::open(folder)?;
         cluster.make_secrets()?;
         Ok(cluster)
+    }
+
+    /// A cluster that was created before.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join(FILE);
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let config = trilith_core::config::load(&text)
+            .map_err(|problems| anyhow!("{}: {problems:#?}", path.display()))?;
+        Ok(Self { config, folder: folder.to_owned(), _temporary: None })
+    }
+
+    /// What the cluster file says.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// As an operator does it, with an age key in place of a passphrase: deriving a key from one takes a second.
     fn make_secrets(&self) -> Result<()> {
         let identity = age::x25519::Identity::generate();
-        fs::write(self.at("identity"), identity.to_string().expose_secret())?;
+        fs::write(self.at(IDENTITY), identity.to_string().expose_secret())?;
         run(self
             .trilith(&["secrets", "init"])?
             .arg("--recipient")
             .arg(identity.to_public().to_string()))?;
         for name in all_named(&self.config) {
             let mut set = self.trilith(&["secrets", "set"])?;
-            set.arg(name.as_str()).arg("--identity").arg(self.at("identity"));
+            set.arg(name.as_str()).arg("--identity").arg(self.at(IDENTITY));
             run(set.stdin(given(&format!("secret-of-{name}"))?))?;
         }
         Ok(())
@@ -65,22 +86,22 @@ impl Cluster {
     /// `trilith cluster WORDS… CLUSTER_FILE`
     fn trilith(&self, words: &[&str]) -> Result<Command> {
         let mut command = Command::new(artifact::program("trilith")?);
-        command.arg("cluster").args(words).arg(self.at("cluster.yaml"));
+        command.arg("cluster").args(words).arg(self.at(FILE));
         Ok(command)
     }
 
     fn at(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     /// The cluster file's text, with the key.
     pub fn text(&self) -> Result<String> {
-        Ok(fs::read_to_string(self.at("cluster.yaml"))?)
+        Ok(fs::read_to_string(self.at(FILE))?)
     }
 
     /// The private key.
     pub fn key(&self) -> PathBuf {
-        self.at("key")
+        self.at(KEY)
     }
 
     /// One node as the cluster file describes it.
@@ -92,11 +113,16 @@ impl Cluster {
     pub fn bundle(&self, id: u16) -> Result<String> {
         let output = self.at(&format!("bundle-{id}.yaml"));
         let mut bundle = self.trilith(&["bundle"])?;
-        bundle.args(["--node", &id.to_string(), "--identity"]).arg(self.at("identity"));
+        bundle.args(["--node", &id.to_string(), "--identity"]).arg(self.at(IDENTITY));
         run(bundle.arg("--output").arg(&output))?;
         Ok(fs::read_to_string(output)?)
     }
 }
+
+/// In the cluster's folder: the cluster file, the private SSH key, what opens the secrets file.
+const FILE: &str = "cluster.yaml";
+const KEY: &str = "key";
+const IDENTITY: &str = "identity";
 
 /// Standard input with this text and nothing more.
 fn given(text: &str) -> Result<fs::File> {
@@ -209,7 +235,7 @@ fn nic(node: &Node, name: &IfName, number: usize, tap: String) -> Result<Nic> {
 
 /// The gateway's address if it is one of the subnet, else the last but one of the subnet, both with the prefix
 /// length; and a gateway from outside, such as a link-local one.
-fn peer_addresses(own: IpNet, gateway: Option<IpAddr>) -> Vec<String> {
+pub(crate) fn peer_addresses(own: IpNet, gateway: Option<IpAddr>) -> Vec<String> {
     let last_but_one = match own.broadcast() {
         IpAddr::V4(last) => IpAddr::from((u32::from(last) - 2).to_be_bytes()),
         IpAddr::V6(last) => IpAddr::from((u128::from(last) - 2).to_be_bytes()),

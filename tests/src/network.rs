@@ -10,7 +10,7 @@ use crate::command::{run, sh};
 use crate::vlan::TaggedPort;
 
 /// What switches and taps carry: room for 9000 bytes and tags.
-const WIRE_MTU: u32 = 9216;
+pub(crate) const WIRE_MTU: u32 = 9216;
 
 /// The largest MTU that cluster files use here, and that a peer answers with.
 const PEER_MTU: u32 = 9000;

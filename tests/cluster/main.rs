@@ -1,0 +1,1 @@
+//! Whole clusters in containers. Needs root, the tools tree and an image; `ci/cluster` makes and runs all of it.

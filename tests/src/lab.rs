@@ -1,0 +1,276 @@
+//! A whole cluster on this host: each node the image's root in a container, on private links in namespaces.
+//!
+//! One process, the keeper, holds everything: the namespaces of processes, mounts and networks that the containers
+//! are in, and the loop devices of their disks. When it ends, however it ends, nothing of the lab is left.
+//! A lab that a test made ends with the test; one that `ci/lab up` made stays until `ci/lab down`.
+
+mod boot; // from a switch turned on to systemd-nspawn
+mod container; // one node: commands in it, its status, its journal
+mod keeper; // the process that holds a lab
+mod plan; // what a lab consists of
+mod power; // on, off, cut, wiped
+mod wiring; // cables, and partitions between them
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use trilith_core::config::Node;
+
+use crate::artifact;
+use crate::cluster::Cluster;
+
+pub use boot::boot;
+pub use container::{Container, Wait, text};
+pub use keeper::{keep, reap};
+pub use plan::{DiskPlan, NicPlan, NodePlan, Plan, Switch};
+pub use wiring::Cut;
+
+use keeper::Keeper;
+
+/// What to make.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// The cluster file.
+    pub cluster: PathBuf,
+    /// So many of its nodes, from the first on; all of them if not said.
+    pub nodes: Option<usize>,
+    /// An agent in place of the image's own, read anew at each boot of a node.
+    pub agent: Option<PathBuf>,
+    /// A folder laid over the root, such as `overlays/rootfs`: units and files without an image build.
+    pub overlay: Option<PathBuf>,
+    /// Nodes whose clocks differ, by name, and by how much as libfaketime reads it: `+600s`.
+    pub clocks: Vec<(String, String)>,
+}
+
+impl Spec {
+    /// The cluster file made for the lab, with everything from the image.
+    ///
+    /// With `TRILITH_LAB_DEV` in the environment, the agent is the one beside this program and the files of this
+    /// repository's `overlays/rootfs` lie over the image's, so that no image need be built to try a change.
+    pub fn sample() -> Result<Self> {
+        let dev = std::env::var_os("TRILITH_LAB_DEV").is_some();
+        Ok(Self {
+            cluster: artifact::cluster("lab.yaml"),
+            nodes: None,
+            agent: dev.then(|| artifact::program("trilithd")).transpose()?,
+            overlay: dev.then(|| artifact::repository().join("overlays/rootfs")),
+            clocks: Vec::new(),
+        })
+    }
+}
+
+/// A lab that is up. Nodes are on or off in it.
+#[derive(Debug)]
+pub struct Lab {
+    folder: PathBuf,
+    plan: Plan,
+    cluster: Cluster,
+    keeper: Keeper,
+    /// The keeper as a child of this process, which ends with it.
+    tied: Option<Child>,
+}
+
+impl Lab {
+    /// Makes a lab that ends when it goes out of scope, or when this process ends. Its nodes are off.
+    pub fn tied(spec: &Spec) -> Result<Self> {
+        let number = artifact::target().join("lab").join(format!("test-{}", std::process::id()));
+        Self::make(&number, spec, true)
+    }
+
+    /// Makes a lab that stays until [`Lab::down`]. Its nodes are off.
+    pub fn up(folder: &Path, spec: &Spec) -> Result<Self> {
+        Self::make(folder, spec, false)
+    }
+
+    /// The lab that stands in this folder.
+    pub fn open(folder: &Path) -> Result<Self> {
+        ensure!(is_up(folder)?, "no lab is up: `ci/lab up` makes one");
+        Ok(Self {
+            plan: Plan::read(folder)?,
+            cluster: Cluster::open(&folder.join(CLUSTER))?,
+            keeper: Keeper::read(folder)?,
+            folder: folder.to_owned(),
+            tied: None,
+        })
+    }
+
+    fn make(folder: &Path, spec: &Spec, tied: bool) -> Result<Self> {
+        ensure!(!is_up(folder)?, "a lab is up already: `ci/lab down` ends it");
+        if folder.exists() {
+            // Left by a keeper that was killed; nothing uses it any more.
+            fs::remove_dir_all(folder)
+                .with_context(|| format!("cannot remove {}", folder.display()))?;
+        }
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let folder = folder.canonicalize()?;
+        let cluster = Cluster::create(&spec.cluster, &folder.join(CLUSTER))?;
+        plan(spec, &cluster, &folder)?.write(&folder)?;
+        let child = start_keeper(&folder, tied)?;
+        let mut lab = Self::open(&folder)?;
+        lab.tied = tied.then_some(child);
+        lab.plan.nodes.iter().try_for_each(|node| lab.furnish(node))?;
+        Ok(lab)
+    }
+
+    /// Its cluster file and what belongs to it.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// What it consists of.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The names of all nodes.
+    pub fn names(&self) -> Vec<&str> {
+        self.plan.nodes.iter().map(|node| node.name.as_str()).collect()
+    }
+
+    /// A node by its name, on or off.
+    pub fn node(&self, name: &str) -> Result<Container<'_>> {
+        Ok(Container::new(self, self.plan.node(name)?))
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = Container<'_>> {
+        self.plan.nodes.iter().map(|node| Container::new(self, node))
+    }
+
+    /// A program of this host in the lab's own network: the gateway, and a neighbour on every core network.
+    pub fn outside(&self, program: &str) -> Command {
+        let mut command = self.keeper.enter(&["--net"]);
+        command.arg(program);
+        command
+    }
+
+    /// Ends it: every process, mount, namespace and device, and all data of its nodes.
+    pub fn down(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.keeper.kill()?;
+        if let Some(mut child) = self.tied.take() {
+            child.wait()?;
+        }
+        // The keeper holds it until the last thing is gone, and then removes it.
+        match File::open(lock_path(&self.folder)) {
+            Ok(lock) => lock.lock().context("cannot wait for the lab's end"),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error).context("cannot open the lab's lock"),
+        }
+    }
+
+    fn node_folder(&self, node: &NodePlan) -> PathBuf {
+        node_folder(&self.folder, &node.name)
+    }
+
+    /// A node's bundle and an empty /var.
+    fn furnish(&self, node: &NodePlan) -> Result<()> {
+        let folder = self.node_folder(node);
+        fs::create_dir_all(folder.join(VAR))?;
+        fs::write(folder.join(BUNDLE), self.cluster.bundle(node.id)?)?;
+        Ok(())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if self.tied.is_some() {
+            // There is nobody to tell; the keeper ends by itself when this process does.
+            let _ended = self.end();
+        }
+    }
+}
+
+/// Folders and files of a lab, and of each node in its own folder.
+const CLUSTER: &str = "cluster";
+const ROOT: &str = "root";
+const NODES: &str = "nodes";
+const LAYER: &str = "layer";
+const VAR: &str = "var";
+const BUNDLE: &str = "bundle.yaml";
+const CONSOLE: &str = "console.log";
+
+fn node_folder(folder: &Path, name: &str) -> PathBuf {
+    folder.join(NODES).join(name)
+}
+
+/// Beside the folder, for it must outlive it.
+fn lock_path(folder: &Path) -> PathBuf {
+    folder.with_extension("lock")
+}
+
+fn lock(folder: &Path) -> Result<File> {
+    let path = lock_path(folder);
+    File::create(&path).with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// Whether a keeper holds the lab.
+fn is_up(folder: &Path) -> Result<bool> {
+    if !folder.exists() {
+        return Ok(false);
+    }
+    match lock(folder)?.try_lock() {
+        Ok(()) => Ok(false),
+        Err(fs::TryLockError::WouldBlock) => Ok(true),
+        Err(fs::TryLockError::Error(error)) => Err(error).context("cannot try the lab's lock"),
+    }
+}
+
+/// What the lab will consist of.
+fn plan(spec: &Spec, cluster: &Cluster, folder: &Path) -> Result<Plan> {
+    let all: Vec<&Node> = cluster.config().nodes.values().collect();
+    let wanted = spec.nodes.unwrap_or(all.len());
+    let Some(nodes) = all.get(..wanted) else {
+        bail!("{} has only {} nodes, not {wanted}", spec.cluster.display(), all.len());
+    };
+    let (switches, nodes) = plan::wire(nodes)?;
+    let whole = |path: &PathBuf| {
+        path.canonicalize().with_context(|| format!("cannot find {}", path.display()))
+    };
+    let mut plan = Plan {
+        root: artifact::root()?,
+        tools: artifact::tools()?,
+        agent: spec.agent.as_ref().map(whole).transpose()?,
+        overlay: spec.overlay.as_ref().map(whole).transpose()?,
+        switches,
+        nodes,
+    };
+    for (name, offset) in &spec.clocks {
+        plan.node(name)?;
+        plan.nodes.iter_mut().filter(|node| node.name == *name).for_each(|node| {
+            node.clock = Some(offset.clone());
+        });
+    }
+    boot::lay(folder, !spec.clocks.is_empty())?;
+    Ok(plan)
+}
+
+/// Starts the keeper and waits until it holds everything.
+fn start_keeper(folder: &Path, tied: bool) -> Result<Child> {
+    let mut command = Command::new("setsid");
+    command.arg(artifact::program("trilith-lab")?).arg("keep").arg(folder);
+    if tied {
+        command.arg("--tied").stdin(Stdio::piped());
+    } else {
+        command.stdin(Stdio::null());
+    }
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start the keeper")?;
+    let mut said = String::new();
+    let stdout = child.stdout.take().context("the keeper has no stdout")?;
+    BufReader::new(stdout).read_line(&mut said)?;
+    if said != keeper::READY {
+        let output = child.wait_with_output()?;
+        bail!("the lab cannot be made: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    Ok(child)
+}
