@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
-use trilith_core::status::NodeStatus;
+use trilith_core::status::{NodeStatus, State};
 
 use crate::artifact;
 use crate::cluster::{Cluster, cable, pings};
@@ -54,15 +54,18 @@ impl<'a> Node<'a> {
         self.machine.console()
     }
 
-    /// Waits until it has booted and its own status says that every subject has converged.
+    /// Waits until it has booted, its network has converged, and it can be entered.
     pub fn wait_booted(&self) -> Result<NodeStatus> {
-        self.console().wait("trilithd: node converged", BOOT)?;
+        self.console().wait("trilithd: network converged", BOOT)?;
         self.wait_converged()
     }
 
-    /// Waits until it has converged again.
+    /// Waits until its network has converged again. Nothing more can be asked of one node alone: its quorums
+    /// wait for the other coordinators.
     pub fn wait_converged(&self) -> Result<NodeStatus> {
-        self.console().until("the node has converged", REACTION, || self.converged())
+        self.wait_status("the node's network has converged", |status| {
+            status.subjects.get("network").is_some_and(|network| network.state == State::Converged)
+        })
     }
 
     /// Waits until its status is as `accept` wants it.
@@ -76,12 +79,6 @@ impl<'a> Node<'a> {
             ensure!(accept(&status), "{status:#?}");
             Ok(status)
         })
-    }
-
-    fn converged(&self) -> Result<NodeStatus> {
-        let status = self.status()?;
-        ensure!(status.is_converged(), "{status:#?}");
-        Ok(status)
     }
 
     /// `trilithd status --json`, asked over SSH.
