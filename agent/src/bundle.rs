@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use trilith_core::belonging::Belonging;
 use trilith_core::bundle::{Bundle, BundleError};
 use trilith_core::peers::Circle;
+use trilith_core::secrets::Secret;
 use trilith_core::status::{NodeIdentity, Problem};
 use trilith_core::{config, network, node, services, zookeeper};
 
 use crate::peers::Membership;
 use crate::reconcile::chain;
 use crate::system::bundle::Places;
+use crate::system::memory::Memory;
 
 /// What was found where a bundle may lie.
 #[derive(Debug)]
@@ -19,7 +22,20 @@ pub(crate) enum Reading {
     /// A bundle that cannot be used, with every reason.
     Bad { problems: Vec<Problem> },
     /// A bundle.
-    Good { source: PathBuf, assignment: Box<Assignment> },
+    Good(Box<Found>),
+}
+
+/// A bundle that this machine may follow.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The file that it was read from.
+    pub(crate) source: PathBuf,
+    /// All of it, with its secrets.
+    pub(crate) text: Secret,
+    /// What it makes of the machine.
+    pub(crate) assignment: Assignment,
+    /// Whom the machine belongs to by it, if that is to be remembered anew.
+    pub(crate) joins: Option<Belonging>,
 }
 
 /// What a bundle makes of this machine.
@@ -32,40 +48,82 @@ pub(crate) struct Assignment {
     pub(crate) zookeeper: zookeeper::Desired,
 }
 
-/// Reads the bundle that counts now.
-pub(crate) fn read(places: &Places) -> Reading {
+/// Reads the bundle that somebody has put in place.
+pub(crate) fn read(places: &Places, memory: &Memory) -> Reading {
     match places.read() {
         Ok(None) => Reading::Nothing,
-        Ok(Some((source, text))) => match assign(&source, &text) {
-            Ok(assignment) => Reading::Good { source, assignment: Box::new(assignment) },
-            Err(problems) => Reading::Bad { problems },
-        },
+        Ok(Some((source, text))) => judge(&source, text, memory),
+        Err(error) => bad("node bundle", chain(&error).to_string()),
+    }
+}
+
+/// Reads the bundle that was kept from earlier.
+pub(crate) async fn read_kept(memory: &Memory) -> Reading {
+    let path = memory.bundle_path();
+    match memory.bundle().await {
+        Ok(None) => Reading::Nothing,
+        Ok(Some(text)) => judge(path, text, memory),
         Err(error) => {
-            let reason = chain(&error).to_string();
-            Reading::Bad { problems: vec![Problem { object: "node bundle".into(), reason }] }
+            let reason =
+                format!("cannot be opened; give the node its bundle again: {}", chain(&error));
+            bad(&path.display().to_string(), reason)
         }
     }
 }
 
-/// Derives everything that the node should be.
-fn assign(source: &Path, text: &str) -> Result<Assignment, Vec<Problem>> {
-    let Bundle { node: id, config, secrets } =
-        Bundle::parse(text).map_err(|error| problems(source, &error))?;
-    let derived = (config.node(id), node::network(&config, id), node::services(&config, id));
-    let (Some(about), Some(network), Some(services)) = derived else {
-        return Err(problems(source, &BundleError::NoSuchNode(id)));
+fn bad(object: &str, reason: String) -> Reading {
+    Reading::Bad { problems: vec![Problem { object: object.into(), reason }] }
+}
+
+/// Whether a text is a bundle, and one for this machine.
+fn judge(source: &Path, text: String, memory: &Memory) -> Reading {
+    let bundle = match Bundle::parse(&text) {
+        Ok(bundle) => bundle,
+        Err(error) => return Reading::Bad { problems: problems(source, &error) },
     };
-    let Some(circle) = Circle::new(&config, id) else {
-        return Err(problems(source, &BundleError::NoSuchNode(id)));
+    let joins = match joins(&bundle, memory) {
+        Ok(joins) => joins,
+        Err(reason) => return bad(&source.display().to_string(), reason),
     };
-    let zookeeper = node::zookeeper(&config, id, &secrets);
-    let peers = Membership { circle, identity: secrets.identity };
+    match assign(&bundle) {
+        Some(assignment) => {
+            let (source, text) = (source.to_owned(), Secret::from(text));
+            Reading::Good(Box::new(Found { source, text, assignment, joins }))
+        }
+        None => Reading::Bad { problems: problems(source, &BundleError::NoSuchNode(bundle.node)) },
+    }
+}
+
+/// Whom the machine belongs to by this bundle, if that is news; or why it is not for this machine.
+fn joins(bundle: &Bundle, memory: &Memory) -> Result<Option<Belonging>, String> {
+    let Some(new) = Belonging::of(bundle) else { return Ok(None) };
+    let unreadable = |error: &dyn std::error::Error| {
+        let path = memory.belonging_path().display();
+        format!("whom this machine belongs to cannot be read from {path}: {}", chain(error))
+    };
+    let Some(text) = memory.belonging().map_err(|error| unreadable(&error))? else {
+        return Ok(Some(new));
+    };
+    let own = Belonging::parse(&text).map_err(|error| unreadable(&error))?;
+    own.admits(&new).map_err(|stranger| stranger.to_string())?;
+    Ok((own != new).then_some(new))
+}
+
+/// Derives everything that the node should be. `None` if the cluster has no such node, which no parsed bundle has.
+fn assign(bundle: &Bundle) -> Option<Assignment> {
+    let Bundle { node: id, config, secrets } = bundle;
+    let about = config.node(*id)?;
     let identity = NodeIdentity {
         cluster: config.name.to_string(),
-        id: id.into(),
+        id: (*id).into(),
         name: about.name.to_string(),
     };
-    Ok(Assignment { identity, network, services, peers, zookeeper })
+    let network = node::network(config, *id)?;
+    let services = node::services(config, *id)?;
+    let peers =
+        Membership { circle: Circle::new(config, *id)?, identity: secrets.identity.clone() };
+    let zookeeper = node::zookeeper(config, *id, secrets);
+    Some(Assignment { identity, network, services, peers, zookeeper })
 }
 
 /// Every reason, each with its place.

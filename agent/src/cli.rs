@@ -18,6 +18,7 @@ use crate::exit::Exit;
 use crate::reconcile::{self, Host};
 use crate::report::{log, text, unix_now};
 use crate::system::bundle::Places;
+use crate::system::memory::{self, Memory};
 use crate::system::netlink::Netlink;
 use crate::system::systemd::Systemd;
 
@@ -77,6 +78,9 @@ struct BundleArg {
     /// Read the node bundle from this file, and look nowhere else.
     #[arg(long = "bundle", value_name = "PATH")]
     bundle: Option<PathBuf>,
+    /// The folder in which the agent remembers whom the machine belongs to.
+    #[arg(long, value_name = "PATH", default_value = memory::FOLDER)]
+    state: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -97,11 +101,12 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         match cli.command {
             Command::Run { bundle, socket } => {
                 let reader = log::start();
-                let places = bundle.places()?;
-                daemon::run(daemon::Options { places, socket: socket.socket, reader }).await
+                let (places, memory) = bundle.places()?;
+                let socket = socket.socket;
+                daemon::run(daemon::Options { places, memory, socket, reader }).await
             }
-            Command::Check { bundle } => check(&bundle.places()?).await,
-            Command::Plan { bundle } => plan(&bundle.places()?).await,
+            Command::Check { bundle } => check(&bundle).await,
+            Command::Plan { bundle } => plan(&bundle).await,
             Command::Status { socket, json, wait, timeout } => {
                 let wait = wait.map(|state| (state, Duration::from_secs(timeout)));
                 status(&socket, json, wait).await
@@ -111,24 +116,31 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
 }
 
 impl BundleArg {
-    fn places(&self) -> anyhow::Result<Places> {
-        Places::new(self.bundle.as_deref()).context("cannot make the bundle's path absolute")
+    fn places(&self) -> anyhow::Result<(Places, Memory)> {
+        let made = Places::new(self.bundle.as_deref(), &self.state)
+            .and_then(|places| Ok((places, Memory::new(&self.state)?)));
+        made.context("cannot make the paths absolute")
     }
 }
 
 /// The bundle that counts, or every reason why there is none.
-fn assignment(places: &Places) -> Result<Box<Assignment>, Exit> {
-    match bundle::read(places) {
-        Reading::Good { source, assignment } => {
-            let node = &assignment.identity;
+async fn assignment(arg: &BundleArg) -> anyhow::Result<Result<Assignment, Exit>> {
+    let (places, memory) = arg.places()?;
+    let mut reading = bundle::read(&places, &memory);
+    if matches!(reading, Reading::Nothing) && !places.is_only() {
+        reading = bundle::read_kept(&memory).await;
+    }
+    Ok(match reading {
+        Reading::Good(found) => {
+            let node = &found.assignment.identity;
             say(format!(
                 "node {} (ID {}) of cluster {}, from {}",
                 node.name,
                 node.id,
                 node.cluster,
-                source.display()
+                found.source.display()
             ));
-            Ok(assignment)
+            Ok(found.assignment)
         }
         Reading::Bad { problems } => {
             for problem in problems {
@@ -143,11 +155,11 @@ fn assignment(places: &Places) -> Result<Box<Assignment>, Exit> {
             }
             Err(Exit::BadBundle)
         }
-    }
+    })
 }
 
-async fn check(places: &Places) -> anyhow::Result<Exit> {
-    let assignment = match assignment(places) {
+async fn check(arg: &BundleArg) -> anyhow::Result<Exit> {
+    let assignment = match assignment(arg).await? {
         Ok(assignment) => assignment,
         Err(exit) => return Ok(exit),
     };
@@ -164,8 +176,8 @@ async fn check(places: &Places) -> anyhow::Result<Exit> {
     }
 }
 
-async fn plan(places: &Places) -> anyhow::Result<Exit> {
-    let assignment = match assignment(places) {
+async fn plan(arg: &BundleArg) -> anyhow::Result<Exit> {
+    let assignment = match assignment(arg).await? {
         Ok(assignment) => assignment,
         Err(exit) => return Ok(exit),
     };

@@ -23,18 +23,21 @@ use crate::report::log::Reader;
 use crate::report::manager::{self, Manager, watchdog};
 use crate::report::{self, Report};
 use crate::system::bundle::Places;
+use crate::system::memory::Memory;
 use crate::system::netlink::Netlink;
 use crate::system::systemd::Systemd;
 use crate::system::zookeeper::Ensemble;
 
 mod follow; // the bundle as it comes and changes
 
-use follow::Follower;
+use follow::{Follower, Sources};
 
 /// What the operator chose.
 pub(crate) struct Options {
     /// Where the bundle may lie.
     pub(crate) places: Places,
+    /// What is remembered on the disk.
+    pub(crate) memory: Memory,
     /// Where the API listens.
     pub(crate) socket: PathBuf,
     /// Who reads the log, and so whether there is a console to write on.
@@ -75,7 +78,8 @@ async fn run_here(options: Options) -> anyhow::Result<Exit> {
         zookeeper: loops.start::<ZooKeeper, _>("zookeeper", ensemble, After::Settled("network")),
     };
     let Loops { mut tasks, pulses, report: _ } = loops;
-    let follower = Follower::new(options.places, wishes, report.clone(), console.clone())?;
+    let sources = Sources { places: options.places, memory: options.memory };
+    let follower = Follower::new(sources, wishes, report.clone(), console.clone()).await?;
     let status = report.subscribe();
     tasks.spawn_local(talk.run(report.clone()));
     tasks.spawn_local(async move { api::serve(listener, status).await.context("the API failed") });

@@ -31,10 +31,11 @@ impl Agent {
     fn start(folder: &Path) -> Result<Self> {
         let agent = program("trilithd")?;
         let script = format!(
-            "mount -t tmpfs run /run && mkdir -m 711 /run/trilith && exec {} run --bundle {} --socket {}",
+            "mount -t tmpfs run /run && mkdir -m 711 /run/trilith && exec {} run --bundle {} --socket {} --state {}",
             agent.display(),
             folder.join("bundle.yaml").display(),
             folder.join("agent.sock").display(),
+            folder.join("state").display(),
         );
         let mut child = Command::new("unshare")
             .args(["--mount", "sh", "-c", &script])
@@ -89,6 +90,7 @@ impl Drop for Agent {
 /// One node of the homelab sample, its NIC one end of a cable.
 struct Node {
     folder: TempDir,
+    cluster: Cluster,
     bundle: String,
 }
 
@@ -96,9 +98,9 @@ impl Node {
     fn new() -> Result<Self> {
         sh("ip link add nic0 address 52:54:00:00:01:00 type veth peer name wire0")?;
         sh("ip link set wire0 up")?;
-        let cluster = Cluster::sample(&repository().join("tests/clusters/valid/homelab.yaml"))?;
+        let cluster = homelab()?;
         let bundle = cluster.bundle(1)?;
-        Ok(Self { folder: tempfile::tempdir()?, bundle })
+        Ok(Self { folder: tempfile::tempdir()?, cluster, bundle })
     }
 
     fn bundle(&self) -> PathBuf {
@@ -123,6 +125,11 @@ impl Node {
     fn settled(&self) -> Result<Value> {
         self.status(&["--wait", "settled", "--timeout", "30"])
     }
+}
+
+/// The sample with secrets of its own: each call makes another cluster.
+fn homelab() -> Result<Cluster> {
+    Cluster::sample(&repository().join("tests/clusters/valid/homelab.yaml"))
 }
 
 fn has_address() -> Result<bool> {
@@ -173,5 +180,46 @@ fn an_agent_lives() -> Result<()> {
     let agent = Agent::start(node.folder.path())?;
     let said = agent.until("network: converged")?;
     assert!(!said.iter().any(|line| line.contains("plan: ")), "nothing to do: {said:#?}");
+    agent.stop()
+}
+
+/// A machine stays what it is: the bundle of another cluster or node is refused with a reason, whether it comes while
+/// the agent runs or before it starts, and changes nothing.
+#[test]
+fn a_bundle_of_others_is_refused() -> Result<()> {
+    let _network = Network::isolate()?;
+    let node = Node::new()?;
+    node.give(&node.bundle)?;
+    let agent = Agent::start(node.folder.path())?;
+    agent.until("network: converged")?;
+    let belonging = node.folder.path().join("state/belonging.yaml");
+    let before = fs::read(&belonging)?;
+
+    node.give(&node.cluster.bundle(2)?)?;
+    agent.until("this machine is node 1 (hv1) of the cluster home")?;
+    node.give(&homelab()?.bundle(1)?)?;
+    agent.until("to give the machine away, erase its disks")?;
+    let status = node.status(&[])?;
+    assert_eq!(status["node"]["name"], "hv1", "the last good bundle goes on");
+    assert_eq!(status["subjects"]["network"]["state"], "converged");
+    let reason = status["bundle"]["problems"][0]["reason"].as_str().context("no reason")?;
+    assert!(reason.contains("the bundle is for node 1 (hv1)"), "{reason}");
+    agent.stop()?;
+
+    sh("ip address flush dev nic0 scope global")?;
+    let agent = Agent::start(node.folder.path())?;
+    agent.until("to give the machine away, erase its disks")?;
+    let status = node.status(&[])?;
+    assert_eq!(status["node"], Value::Null);
+    assert_eq!(status["subjects"]["network"]["state"], "waiting");
+    assert!(!has_address()?, "nothing is started");
+    assert_eq!(fs::read(&belonging)?, before, "nothing is overwritten");
+
+    let missing = node.bundle.lines().filter(|line| !line.starts_with("  bgp: "));
+    node.give(&missing.collect::<Vec<_>>().join("\n"))?;
+    agent.until("missing field `bgp`")?;
+    assert!(!has_address()?);
+    node.give(&node.bundle)?;
+    agent.until("network: converged")?;
     agent.stop()
 }

@@ -1,6 +1,6 @@
 //! One node of the example cluster.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use trilith_tests::artifact;
 use trilith_tests::cluster::Cluster;
@@ -20,6 +20,7 @@ fn a_node_converges_and_stays_so_through_kill_reload_and_corruption() -> Result<
     nothing_has_failed(&node)?;
     nobody_can_enter_but_by_key(&node)?;
     a_killed_agent_comes_back_and_changes_nothing(&node)?;
+    the_bundle_is_kept_encrypted(&node, &cluster)?;
     the_adapters_tests_pass_here(&node)?;
     a_changed_bundle_is_taken_up(&node, &cluster)?;
     a_corrupted_block_reboots_the_machine(&mut node)
@@ -93,6 +94,20 @@ fn drop_moving(value: &mut Value) {
         }
         _ => {}
     }
+}
+
+/// A boot without the credential finds what was kept; nobody who reads the disk does.
+fn the_bundle_is_kept_encrypted(node: &Node<'_>, cluster: &Cluster) -> Result<()> {
+    let kept = node.ssh("CREDENTIALS_DIRECTORY=/nonexistent trilithd check || true")?;
+    let from = "node hv1 (ID 1) of cluster home, from /var/lib/trilith/bundle.cred";
+    ensure!(kept.starts_with(from), "{kept}");
+    let bundle = cluster.bundle(1)?;
+    let password = bundle.lines().find_map(|line| line.strip_prefix("  bgp: "));
+    // Looked for by a file, so that the secret stands in no command line.
+    put(node, "/run/trilith/test.pattern", password.context("no password in the bundle")?)?;
+    let found = node.ssh("grep -rlFf /run/trilith/test.pattern /var /etc /run/log || true")?;
+    ensure!(found.is_empty(), "a secret is in {found}");
+    Ok(())
 }
 
 /// The credential comes first and cannot change in a running machine, so the agent is told another file.

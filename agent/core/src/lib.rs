@@ -1,5 +1,6 @@
 //! What a Trilith node should be, and which steps lead there. Pure: no runtime, no I/O, no clock.
 
+pub mod belonging; // whom a machine belongs to
 pub mod bundle; // what one node gets
 pub mod config; // the cluster file: YAML text -> merged -> valid Config
 pub mod explain; // every derived value of a node with its derivation
