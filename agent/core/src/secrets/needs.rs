@@ -43,7 +43,7 @@ impl Needs {
             names: CertificateNames::of(config, node),
             coordinator,
             ceph: ceph_entities(config, node),
-            named: named(config, coordinator),
+            named: if coordinator { all_named(config) } else { BTreeSet::new() },
         }
     }
 }
@@ -89,17 +89,11 @@ fn ceph_entities(config: &Config, node: &Node) -> BTreeSet<String> {
     CEPH_EVERYWHERE.into_iter().chain(disks).map(str::to_owned).collect()
 }
 
-/// The sessions with routers upstream are every node's own. A node's management controller is for the others,
-/// which fence it: the coordinators.
-fn named(config: &Config, coordinator: bool) -> BTreeSet<SecretName> {
+/// Every secret that the cluster file names: those of the routers upstream, with which the coordinators speak, and
+/// those of the management controllers, through which the coordinators fence a node.
+pub fn all_named(config: &Config) -> BTreeSet<SecretName> {
     let routers = config.settings.frr.iter().flat_map(|frr| &frr.peers);
     let routers = routers.filter_map(|peer| peer.secret.clone());
     let controllers = config.nodes.values().filter_map(|node| node.bmc.as_ref());
-    let controllers = controllers.map(|bmc| bmc.secret.clone()).filter(|_| coordinator);
-    routers.chain(controllers).collect()
-}
-
-/// Every secret that the cluster file names, whoever uses it.
-pub fn all_named(config: &Config) -> BTreeSet<SecretName> {
-    named(config, true)
+    routers.chain(controllers.map(|bmc| bmc.secret.clone())).collect()
 }
