@@ -1,10 +1,12 @@
 //! Golden plans, and names of units.
 
+mod converges; // properties in a small world
+
 use super::*;
 
 #[test]
 fn golden_plans() {
-    crate::golden::check::<Services>("services", 20);
+    crate::golden::check::<Services>("services", 50);
 }
 
 #[test]

@@ -69,6 +69,7 @@ fn state(unit: &Unit) -> Option<String> {
         Active::Failed => Some(trouble(unit, "failed", "")),
         Active::Deactivating => Some("is stopping".into()),
         Active::Other => Some("is in a state that the agent leaves alone".into()),
+        Active::Active if unit.job => Some("is about to change: systemd has a job for it".into()),
         Active::Active | Active::Reloading if unit.flaps() => {
             Some(trouble(unit, "runs, and failed before", ""))
         }
