@@ -23,15 +23,18 @@ const TAIL: usize = 16 << 10;
 pub(crate) enum ExecError {
     #[error("cannot run {program}")]
     Start { program: String, source: io::Error },
-    #[error("{program} says no ({status}){}", said(tail))]
-    Failed { program: String, status: ExitStatus, tail: String },
+    #[error("{program} says no ({status}){}", last(said))]
+    Failed { program: String, status: ExitStatus, said: Vec<String> },
     #[error("{program} gave no answer within {} s", LIMIT.as_secs())]
     Late { program: String },
 }
 
-/// For people: what a program said last.
-fn said(tail: &str) -> String {
-    if tail.is_empty() { String::new() } else { format!(": {tail}") }
+/// For people: the last few lines of what a program said.
+fn last(said: &[String]) -> String {
+    match &said[said.len().saturating_sub(5)..] {
+        [] => String::new(),
+        lines => format!(": {}", lines.join(" | ")),
+    }
 }
 
 /// Runs a program to its end, without input, in a clean environment, and gives what it wrote to its output. It is
@@ -48,8 +51,8 @@ pub(crate) async fn run<A: AsRef<OsStr>>(program: &str, args: &[A]) -> Result<St
     if status.success() {
         return Ok(out);
     }
-    let tail = last_lines(if err.trim().is_empty() { &out } else { &err });
-    Err(ExecError::Failed { program: program.into(), status, tail })
+    let said = lines(if err.trim().is_empty() { &out } else { &err });
+    Err(ExecError::Failed { program: program.into(), status, said })
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
@@ -78,8 +81,7 @@ async fn tail(stream: Option<impl AsyncRead + Unpin>) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// The last few lines that say something, in one.
-fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(5)..].join(" | ")
+/// The lines that say something.
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }

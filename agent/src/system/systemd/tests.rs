@@ -1,6 +1,10 @@
 //! The adapter against a small service manager on the other end of a socket pair: real D-Bus messages, no bus.
 
-#![expect(clippy::unused_self, reason = "a D-Bus interface is made of methods")]
+#![expect(
+    clippy::unused_self,
+    clippy::needless_pass_by_value,
+    reason = "a D-Bus interface is made of methods, which own what they are given"
+)]
 
 use std::time::Duration;
 
@@ -9,16 +13,20 @@ use tokio::time::timeout;
 use zbus::zvariant::ObjectPath;
 use zbus::{Guid, ObjectServer, connection, interface};
 
-use trilith_core::services::{Active, SSH};
+use trilith_core::services::{Active, Limits, SSH, Unit};
 use zbus::Connection;
-use zbus::zvariant::OwnedObjectPath;
+use zbus::object_server::SignalEmitter;
+use zbus::zvariant::{OwnedObjectPath, OwnedValue};
 
 use super::*;
 
 const UNIT: &str = "/org/freedesktop/systemd1/unit/ssh_2eservice";
 
-/// The manager: it knows one unit.
-struct FakeManager;
+/// The manager: one unit is installed.
+struct FakeManager {
+    /// How reloads end.
+    reload: &'static str,
+}
 
 #[interface(name = "org.freedesktop.systemd1.Manager")]
 impl FakeManager {
@@ -26,8 +34,9 @@ impl FakeManager {
 
     fn load_unit(&self, name: &str) -> zbus::fdo::Result<OwnedObjectPath> {
         match name {
+            "nothing.service" => Err(zbus::fdo::Error::FileNotFound(format!("no unit {name}"))),
             "ssh.service" => Ok(ObjectPath::from_static_str_unchecked(UNIT).into()),
-            _ => Err(zbus::fdo::Error::FileNotFound(format!("no unit {name}"))),
+            _ => Ok(ObjectPath::from_static_str_unchecked("/other").into()),
         }
     }
 
@@ -36,24 +45,78 @@ impl FakeManager {
         names: Vec<String>,
         #[zbus(object_server)] server: &ObjectServer,
     ) -> zbus::fdo::Result<Vec<Listed>> {
-        assert_eq!(names, ["ssh.service"]);
         let unit = server.interface::<_, FakeUnit>(UNIT).await?;
         let active = unit.get().await.active.clone();
-        let path = ObjectPath::from_static_str_unchecked(UNIT).into();
-        let text = |text: &str| text.to_owned();
-        Ok(vec![(
-            text("ssh.service"),
-            text("SSH"),
-            text("loaded"),
-            active,
-            text("sub"),
-            text(""),
-            path,
-            0,
-            text(""),
-            no_job(),
-        )])
+        Ok(names.into_iter().map(|name| listed(name, &active)).collect())
     }
+
+    fn list_units_by_patterns(&self, states: Vec<String>, patterns: Vec<String>) -> Vec<Listed> {
+        assert!(states.is_empty() && patterns.iter().all(|pattern| pattern.contains("@*.")));
+        Vec::new()
+    }
+
+    async fn set_unit_properties(
+        &self,
+        name: &str,
+        runtime: bool,
+        properties: Vec<(String, OwnedValue)>,
+        #[zbus(object_server)] server: &ObjectServer,
+    ) -> zbus::fdo::Result<()> {
+        assert_eq!((name, runtime), ("ssh.service", true));
+        let service = server.interface::<_, FakeService>(UNIT).await?;
+        let mut service = service.get_mut().await;
+        for (name, value) in properties {
+            match name.as_str() {
+                "MemoryMax" => service.memory_max = value.try_into().unwrap(),
+                "AllowedCPUs" => service.allowed_cpus = value.try_into().unwrap(),
+                _ => panic!("{name}"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn reset_failed_unit(
+        &self,
+        name: &str,
+        #[zbus(object_server)] server: &ObjectServer,
+    ) -> zbus::fdo::Result<()> {
+        assert_eq!(name, "ssh.service");
+        server.interface::<_, FakeService>(UNIT).await?.get_mut().await.restarts = 0;
+        Ok(())
+    }
+
+    async fn restart_unit(
+        &self,
+        name: &str,
+        mode: &str,
+        #[zbus(object_server)] server: &ObjectServer,
+    ) -> zbus::fdo::Result<OwnedObjectPath> {
+        become_(server, (name, mode), "active").await
+    }
+
+    /// Another unit's job ends first.
+    async fn reload_unit(
+        &self,
+        name: &str,
+        mode: &str,
+        #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
+    ) -> zbus::fdo::Result<OwnedObjectPath> {
+        assert_eq!((name, mode), ("ssh.service", "replace"));
+        let other = ObjectPath::from_static_str_unchecked("/org/freedesktop/systemd1/job/6");
+        let job = ObjectPath::from_static_str_unchecked("/org/freedesktop/systemd1/job/7");
+        Self::job_removed(&emitter, 6, other, "a.service", "failed").await?;
+        Self::job_removed(&emitter, 7, job.clone(), name, self.reload).await?;
+        Ok(job.into())
+    }
+
+    #[zbus(signal)]
+    async fn job_removed(
+        emitter: &SignalEmitter<'_>,
+        id: u32,
+        job: ObjectPath<'_>,
+        unit: &str,
+        result: &str,
+    ) -> zbus::Result<()>;
 
     async fn start_unit(
         &self,
@@ -94,8 +157,15 @@ struct FakeUnit {
 type Listed =
     (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
-fn no_job() -> OwnedObjectPath {
-    ObjectPath::from_static_str_unchecked("/").into()
+fn listed(name: String, active: &str) -> Listed {
+    let path = |path| ObjectPath::from_static_str_unchecked(path).into();
+    let (load, active, object) = match name.as_str() {
+        "ssh.service" => ("loaded", active, UNIT),
+        _ => ("not-found", "inactive", "/other"),
+    };
+    let [load, active, other] = [load, active, ""].map(str::to_owned);
+    let (sub, kind) = (other.clone(), other.clone());
+    (name, other.clone(), load, active, sub, other, path(object), 0, kind, path("/"))
 }
 
 #[interface(name = "org.freedesktop.systemd1.Unit")]
@@ -106,7 +176,12 @@ impl FakeUnit {
     }
 }
 
-struct FakeService;
+#[derive(Default)]
+struct FakeService {
+    restarts: u32,
+    memory_max: u64,
+    allowed_cpus: Vec<u8>,
+}
 
 #[interface(name = "org.freedesktop.systemd1.Service")]
 impl FakeService {
@@ -117,22 +192,36 @@ impl FakeService {
 
     #[zbus(property, name = "NRestarts")]
     fn restarts(&self) -> u32 {
-        0
+        self.restarts
+    }
+
+    #[zbus(property)]
+    fn memory_max(&self) -> u64 {
+        self.memory_max
+    }
+
+    #[zbus(property, name = "AllowedCPUs")]
+    fn allowed_cpus(&self) -> Vec<u8> {
+        self.allowed_cpus.clone()
     }
 }
 
 /// The adapter's bus and the manager's end of it.
 async fn pair() -> (Bus, Connection) {
+    pair_with(FakeManager { reload: "done" }, FakeService::default()).await
+}
+
+async fn pair_with(manager: FakeManager, service: FakeService) -> (Bus, Connection) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let server = connection::Builder::unix_stream(theirs)
         .server(Guid::generate())
         .unwrap()
         .p2p()
-        .serve_at("/org/freedesktop/systemd1", FakeManager)
+        .serve_at("/org/freedesktop/systemd1", manager)
         .unwrap()
         .serve_at(UNIT, FakeUnit { active: "inactive".into() })
         .unwrap()
-        .serve_at(UNIT, FakeService)
+        .serve_at(UNIT, service)
         .unwrap();
     let client = connection::Builder::unix_stream(ours).p2p();
     let (server, client) = tokio::try_join!(server.build(), client.build()).unwrap();
@@ -171,6 +260,44 @@ async fn starts_stops_and_hears_of_changes() {
     unit.get().await.active_state_changed(unit.signal_emitter()).await.unwrap();
     soon(systemd.changed()).await;
     assert_eq!(active(systemd.bus.as_mut().unwrap()).await, Active::Other);
+}
+
+async fn ssh(bus: &mut Bus, limits: &Limits) -> Unit {
+    let wish = UnitWish::default().limited(limits.clone());
+    bus.look(&BTreeMap::from([(SSH, wish)])).await.unwrap().remove(&SSH).unwrap()
+}
+
+#[tokio::test]
+async fn a_reload_has_a_result() {
+    let (bus, _server) = pair().await;
+    soon(bus.reload(&SSH)).await.unwrap();
+    let manager = FakeManager { reload: "failed" };
+    let (bus, _server) = pair_with(manager, FakeService::default()).await;
+    let error = soon(bus.reload(&SSH)).await.unwrap_err();
+    assert_eq!(error.to_string(), "unit ssh.service did not reload: failed");
+}
+
+#[tokio::test]
+async fn restarts_are_counted_and_forgiven() {
+    let service = FakeService { restarts: 2, ..FakeService::default() };
+    let (mut bus, _server) = pair_with(FakeManager { reload: "done" }, service).await;
+    assert_eq!(ssh(&mut bus, &Limits::default()).await.restarts, 2);
+    bus.forgive(&SSH).await.unwrap();
+    assert_eq!(ssh(&mut bus, &Limits::default()).await.restarts, 0);
+}
+
+#[tokio::test]
+async fn limits_are_set_and_seen() {
+    let (mut bus, _server) = pair().await;
+    let limits = Limits {
+        memory_max: Some(1 << 30),
+        allowed_cpus: Some(BTreeSet::from([0, 9])),
+        ..Limits::default()
+    };
+    assert_ne!(ssh(&mut bus, &limits).await.limits, limits);
+    bus.limit(&SSH, &limits).await.unwrap();
+    assert_eq!(ssh(&mut bus, &limits).await.limits, limits);
+    assert_eq!(ssh(&mut bus, &Limits::default()).await.limits, Limits::default());
 }
 
 #[tokio::test]

@@ -105,7 +105,7 @@ impl World {
             }
             Step::Unmark(unit) => drop(self.pending.remove(unit)),
             Step::Folder { path, folder } => {
-                drop(self.folders.insert(path.clone(), folder.clone()))
+                drop(self.folders.insert(path.clone(), folder.clone()));
             }
             Step::Write { file, .. } if file.content == BAD => return false,
             Step::Write { path, file, marks } => {
