@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use trilith_core::services::{Limits, Unit, UnitName, UnitWish, owned};
 use zbus::proxy::CacheProperties;
+use zbus::zvariant::OwnedObjectPath;
 use zbus::{Connection, MatchRule, MessageStream, message};
 
 use super::SystemdError;
@@ -21,6 +22,9 @@ pub(super) const BUS: &str = "/run/dbus/system_bus_socket";
 /// A job that somebody else has queued is never replaced: a start in the middle of `systemctl emergency` or of a
 /// shutdown would pull in targets that undo it. It fails instead, and the next look sees what came of the other.
 const JOB_MODE: Mode = Mode::Fail;
+
+/// How many jobs may end until the one that is waited for is known: all of a node's at once.
+const JOBS: usize = 1024;
 
 /// A connection to systemd and what comes from it without being asked.
 pub(super) struct Bus {
@@ -156,21 +160,31 @@ impl Bus {
     /// Reloads a unit and waits for the result, since nothing else tells of it.
     pub(super) async fn reload(&self, unit: &UnitName) -> Result<(), SystemdError> {
         let failed = SystemdError::of("reload", unit);
-        let mut removed = self.manager.receive_job_removed().await.map_err(&failed)?;
-        let job = self.manager.reload_unit(unit.as_str(), JOB_MODE).await.map_err(&failed)?;
+        let mut removed = self.removed_jobs().await.map_err(&failed)?;
+        let job = self.manager.reload_unit(unit.as_str(), Mode::Replace).await.map_err(&failed)?;
         while let Some(signal) = removed.next().await {
-            let ended = signal.args().map_err(&failed)?;
-            if ended.job() != &*job {
+            let body = signal.map_err(&failed)?.body();
+            let (_, ended, _, result): (u32, OwnedObjectPath, &str, &str) =
+                body.deserialize().map_err(&failed)?;
+            if ended != job {
                 continue;
             }
-            return match *ended.result() {
+            return match result {
                 "done" => Ok(()),
-                result => {
-                    Err(SystemdError::Reload { unit: unit.clone(), result: result.to_owned() })
-                }
+                _ => Err(SystemdError::Reload { unit: unit.clone(), result: result.to_owned() }),
             };
         }
         Err(SystemdError::Away)
+    }
+
+    /// The jobs that end from now on. The generated stream asks the bus who systemd is, each time anew.
+    async fn removed_jobs(&self) -> zbus::Result<MessageStream> {
+        let rule = MatchRule::builder()
+            .msg_type(message::Type::Signal)
+            .interface("org.freedesktop.systemd1.Manager")?
+            .member("JobRemoved")?
+            .build();
+        MessageStream::for_match_rule(rule, self.connection(), Some(JOBS)).await
     }
 
     /// Sets resource controls until the next boot.
