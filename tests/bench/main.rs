@@ -4,8 +4,9 @@
 #![expect(clippy::print_stdout, reason = "figures are this program's output")]
 
 use std::process::ExitCode;
+use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::Parser;
 
 mod boot; // power-on to converged, against a bare Debian
@@ -63,14 +64,20 @@ fn run(options: &Options) -> Result<()> {
         check::thousand_nodes(&mut table, options.rounds)?;
     }
     if wanted(Group::Node) {
-        node::figures(&mut table, options.rounds)?;
+        apart(|| node::figures(&mut table, options.rounds))?;
     }
     if wanted(Group::Boot) {
-        boot::figures(&mut table, options.rounds)?;
+        apart(|| boot::figures(&mut table, options.rounds))?;
     }
     if wanted(Group::Build) {
         build::times(&mut table)?;
     }
     table.finish();
     Ok(())
+}
+
+/// Measures in a thread of its own, which may move into another network without taking the next group along.
+fn apart(group: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    let outcome = thread::scope(|scope| scope.spawn(group).join());
+    outcome.map_err(|_| anyhow!("a group of figures panicked"))?
 }
