@@ -99,7 +99,8 @@ impl Bus {
         if patterns.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let none: [&str; 0] = [];
+        // Not an array of no elements, which is another type on the bus.
+        let none: Vec<String> = Vec::new();
         let listed = self.list("ListUnitsByPatterns", &(none, patterns)).await?;
         Ok(listed.into_iter().filter_map(|unit| UnitName::try_from(unit.name).ok()).collect())
     }
