@@ -119,7 +119,7 @@ fn assign(bundle: &Bundle) -> Option<Assignment> {
         name: about.name.to_string(),
     };
     let network = node::network(config, *id)?;
-    let services = node::services(config, *id)?;
+    let services = node::services(config, *id, secrets)?;
     let peers =
         Membership { circle: Circle::new(config, *id)?, identity: secrets.identity.clone() };
     let zookeeper = node::zookeeper(config, *id, secrets);

@@ -46,18 +46,30 @@ pub fn image() -> Result<PathBuf> {
             .canonicalize()
             .with_context(|| format!("TRILITH_IMAGE={}", path.display()));
     }
-    let folder = target().join("image");
-    let entries = folder
-        .read_dir()
-        .with_context(|| format!("no image in {}: `trilith build` makes it", folder.display()))?;
+    newest(&target().join("image"), |name| {
+        Path::new(name).extension().is_some_and(|extension| extension == "raw")
+    })
+}
+
+/// The newest package layer that `trilith build` made, without an operator's additions.
+pub fn layer() -> Result<PathBuf> {
+    newest(&target().join("build"), |name| {
+        name.strip_prefix("layer-")
+            .is_some_and(|key| key.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    })
+}
+
+/// The newest entry of a folder by name.
+fn newest(folder: &Path, accept: impl Fn(&str) -> bool) -> Result<PathBuf> {
+    let context = || format!("nothing in {} yet: `trilith build` makes it", folder.display());
+    let entries = folder.read_dir().with_context(context)?.filter_map(Result::ok);
     entries
-        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name().to_str().is_some_and(&accept))
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "raw"))
         .max_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok())
-        .with_context(|| format!("no .raw in {}: `trilith build` makes it", folder.display()))?
+        .with_context(context)?
         .canonicalize()
-        .context("cannot resolve the image's path")
+        .with_context(context)
 }
 
 /// The root file system of [`image`], which `trilith build` leaves beside it.

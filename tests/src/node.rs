@@ -1,9 +1,10 @@
 //! A node that boots the image with a bundle.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use trilith_core::status::{NodeStatus, State};
 
 use crate::artifact;
@@ -93,20 +94,22 @@ impl<'a> Node<'a> {
         run(self.ssh_command()?.arg(command))
     }
 
+    /// Its first address on its first network.
+    pub fn address(&self) -> Result<IpAddr> {
+        let node = self.cluster.node(self.id)?;
+        let first = node.networks.first().and_then(|network| network.addresses.first());
+        Ok(first.with_context(|| format!("node {} has no address", self.id))?.address.addr())
+    }
+
     /// The `ssh` command that reaches the node from this thread's network.
     pub fn ssh_command(&self) -> Result<Command> {
-        let node = self.cluster.node(self.id)?;
-        let Some(address) = node.networks.first().and_then(|network| network.addresses.first())
-        else {
-            bail!("node {} has no address", self.id);
-        };
         let mut ssh = Command::new("timeout");
         // Nobody else is on this network, and each boot of a fresh disk has new host keys.
         ssh.args(["60", "ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"])
             .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
             .args(["-o", "LogLevel=ERROR", "-o", "ServerAliveInterval=5", "-i"])
             .arg(self.cluster.key())
-            .arg(format!("root@{}", address.address.addr()));
+            .arg(format!("root@{}", self.address()?));
         Ok(ssh)
     }
 

@@ -1,5 +1,7 @@
-//! Golden plans: plans/<subject>/<case>/{desired.yaml, observed.yaml, steps.txt}, one test per subject.
+//! Golden plans: plans/<subject>/<case>/{desired.yaml, observed.yaml, steps.txt}, one test per subject. Golden trees:
+//! plans/render/<case> with the files that a node is to have.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -59,4 +61,39 @@ fn render<S: std::fmt::Display>(plan: &Plan<S>, details: &Details) -> String {
         writeln!(text, "= {line}").unwrap();
     }
     text
+}
+
+/// Compares a tree of files, by path, with the folder plans/render/`case`, which has these files and no others.
+/// `TRILITH_BLESS=1` makes the folder anew, to be read before it is committed.
+#[expect(clippy::disallowed_methods, reason = "a test reads its cases")]
+pub(crate) fn check_tree(case: &str, files: &BTreeMap<String, String>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/render").join(case);
+    if std::env::var_os("TRILITH_BLESS").is_some() {
+        let _ = fs::remove_dir_all(&folder);
+        for (path, text) in files {
+            let path = folder.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+    }
+    let mut found = BTreeMap::new();
+    read_tree(&folder, &folder, &mut found);
+    let paths: Vec<&String> = files.keys().collect();
+    assert_eq!(found.keys().collect::<Vec<_>>(), paths, "{case}: the files");
+    for (path, text) in files {
+        assert_eq!(found.get(path), Some(text), "{case}: {path}");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test reads its cases")]
+fn read_tree(top: &Path, folder: &Path, found: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_tree(top, &path, found);
+        } else {
+            let name = path.strip_prefix(top).unwrap().to_str().unwrap().to_owned();
+            found.insert(name, fs::read_to_string(&path).unwrap());
+        }
+    }
 }

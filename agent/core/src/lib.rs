@@ -11,6 +11,7 @@ pub mod network; // links, addresses, routes and sysctls of the core networks
 pub mod node; // what the cluster file means for each subject of one node
 pub mod peers; // what the agents tell each other
 pub mod quorum; // form or join: when a coordinator with an empty data directory may do which
+pub mod render; // what the services of a node read
 pub mod secrets; // what one node must keep to itself
 pub mod services; // the units that run on a node, and the files that they read
 pub mod sighting; // what a node without a bundle tells the person in front of it

@@ -10,7 +10,8 @@ use crate::config::{
 };
 use crate::names::{IfName, Mtu, NodeId};
 use crate::secrets::NodeSecrets;
-use crate::{network, services, zookeeper};
+use crate::secrets::needs::Needs;
+use crate::{network, render, services, zookeeper};
 
 #[cfg(test)]
 mod tests;
@@ -64,19 +65,15 @@ pub fn network(config: &Config, id: NodeId) -> Option<network::Desired> {
 }
 
 /// The units and files of the node; `None` if the cluster has no such node.
-pub fn services(config: &Config, id: NodeId) -> Option<services::Desired> {
-    config.node(id)?;
-    let mut desired = services::Desired::default();
-    if !config.ssh_keys.is_empty() {
-        let lines = config.ssh_keys.iter().map(|key| format!("{key}\n"));
-        let keys = services::File::secret(lines.collect::<String>(), services::Owner::default());
-        desired.files.insert(services::AUTHORIZED_KEYS.into(), keys);
-        // sshd looks for the keys at each login.
-        let ssh = services::UnitWish::default()
-            .reads(services::AUTHORIZED_KEYS, services::OnChange::Nothing);
-        desired.units.insert(services::SSH, ssh);
-    }
-    Some(desired)
+pub fn services(config: &Config, id: NodeId, secrets: &NodeSecrets) -> Option<services::Desired> {
+    Some(render::services(render::Facts::new(config, id, secrets)?))
+}
+
+/// The same units and paths without the secrets, whose place in the files is empty: for people who look at the cluster
+/// file. `None` if the cluster has no such node.
+pub fn services_outline(config: &Config, id: NodeId) -> Option<services::Desired> {
+    let needs = Needs::of(config, config.node(id)?);
+    services(config, id, &NodeSecrets::blank(&needs))
 }
 
 /// Which ensemble the node belongs to; a node that is no coordinator has nothing to do for it.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use crate::names::SecretName;
+use needs::Needs;
 
 /// A text that is never shown and is wiped from memory when it is dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +68,34 @@ pub struct NodeSecrets {
     /// The secrets that the cluster file names and this node uses, such as those of routers upstream.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub named: BTreeMap<SecretName, Secret>,
+}
+
+impl NodeSecrets {
+    /// What a node needs, with nothing in it.
+    pub fn blank(needs: &Needs) -> Self {
+        let blank = || Secret(String::new());
+        Self {
+            identity: Identity {
+                authority: String::new(),
+                certificate: String::new(),
+                key: blank(),
+            },
+            ceph: Ceph {
+                fsid: String::new(),
+                keys: needs.ceph.iter().map(|entity| (entity.clone(), blank())).collect(),
+                libvirt_uuid: String::new(),
+            },
+            zookeeper: ZooKeeper { agent: blank(), patroni: needs.coordinator.then(blank) },
+            postgres: needs.coordinator.then(|| Postgres {
+                superuser: blank(),
+                replication: blank(),
+                rewind: blank(),
+            }),
+            bgp: blank(),
+            ssh_host_key: blank(),
+            named: needs.named.iter().map(|name| (name.clone(), blank())).collect(),
+        }
+    }
 }
 
 /// An X.509 identity within the cluster, all in PEM.

@@ -32,7 +32,7 @@ fn route(route: &Route) -> Fact {
 
 /// What the agent starts and writes.
 pub(super) fn services(config: &Config, id: NodeId) -> Option<Section> {
-    let desired = node::services(config, id)?;
+    let desired = node::services_outline(config, id)?;
     let units = desired.units.keys();
     let units = units.map(|unit| fact("unit", unit.as_str(), "the agent keeps it running"));
     let instances = desired.instances.iter().map(|(template, instances)| {
@@ -40,9 +40,12 @@ pub(super) fn services(config: &Config, id: NodeId) -> Option<Section> {
         fact("units", template.as_str(), why)
     });
     let files = desired.files.iter().map(|(path, file)| {
-        let (bytes, services::File { mode, owner, .. }) = (file.content.len(), file);
-        let value = format!("{path}, {bytes} bytes, mode {mode:04o}, {owner}");
-        fact("file", value, "the agent writes it")
+        let services::File { mode, owner, checker, content: _ /* partly secret */ } = file;
+        let because = match checker {
+            None => "the agent writes it".to_owned(),
+            Some(checker) => format!("the agent writes it when {checker} takes it"),
+        };
+        fact("file", format!("{path}, mode {mode:04o}, {owner}"), because)
     });
     let facts: Vec<Fact> = units.chain(instances).chain(files).collect();
     (!facts.is_empty()).then(|| section("units and files", facts))

@@ -5,6 +5,7 @@
 //! fails if a node asks for a unit or a file that is not owned.
 
 use super::names::{Template, UnitName};
+use crate::render::{ceph, chrony, firewall, frr, host, journal, libvirt, patroni, ssh, zookeeper};
 
 /// The SSH server: it runs on a node whose cluster file has at least one key.
 pub const SSH: UnitName = UnitName::fixed("ssh.service");
@@ -13,17 +14,53 @@ pub const SSH: UnitName = UnitName::fixed("ssh.service");
 pub const AUTHORIZED_KEYS: &str = "/run/trilith/authorized_keys";
 
 /// The units.
-pub const UNITS: &[UnitName] = &[SSH];
+pub const UNITS: &[UnitName] = &[
+    SSH,
+    chrony::UNIT,
+    firewall::UNIT,
+    frr::UNIT,
+    host::UNIT,
+    journal::JOURNALD_UNIT,
+    journal::RSYSLOG_UNIT,
+    libvirt::UNIT,
+    patroni::UNIT,
+    zookeeper::UNIT,
+];
 
 /// All instances of these.
-pub const TEMPLATES: &[Template] = &[];
+pub const TEMPLATES: &[Template] = &[ceph::MANAGER, ceph::MONITOR, ceph::OSD];
 
 /// Single files.
-pub const FILES: &[&str] = &[AUTHORIZED_KEYS];
+pub const FILES: &[&str] = &[
+    AUTHORIZED_KEYS,
+    ceph::CONFIG,
+    chrony::CONFIG,
+    firewall::CONFIG,
+    frr::CONFIG,
+    frr::DAEMONS,
+    host::HOSTNAME,
+    host::HOSTS,
+    host::RESOLVER,
+    journal::JOURNALD,
+    journal::RSYSLOG,
+    libvirt::CONFIG,
+    libvirt::QEMU_CONFIG,
+    zookeeper::CONFIG,
+    zookeeper::ENVIRONMENT,
+];
 
 /// Folders that hold nothing but the agent's files: whatever else is found in them goes. For secrets,
 /// `/run/trilith/<service>`, one folder for each user who may read it.
-pub const FOLDERS: &[&str] = &[];
+pub const FOLDERS: &[&str] = &[
+    ceph::AGENT_SECRETS,
+    ceph::SECRETS,
+    journal::SECRETS,
+    libvirt::QEMU_SECRETS,
+    libvirt::SECRETS,
+    patroni::SECRETS,
+    ssh::SECRETS,
+    zookeeper::SECRETS,
+];
 
 /// The folder of the marks: a unit that has a file of its name here runs with an older configuration than what is
 /// on the disk.
