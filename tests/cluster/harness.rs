@@ -96,7 +96,7 @@ fn a_node_keeps_what_it_had_through_a_power_cut_and_loses_it_when_wiped() -> Res
 }
 
 #[test]
-fn nothing_is_left_also_after_a_panic_or_when_the_test_is_killed() -> Result<()> {
+fn nothing_is_left_after_a_panic_nor_after_down() -> Result<()> {
     let before = left()?;
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         let lab = up(1).unwrap();
@@ -105,13 +105,11 @@ fn nothing_is_left_also_after_a_panic_or_when_the_test_is_killed() -> Result<()>
     ensure!(panicked.is_err(), "it did not panic");
     ensure!(left()? == before, "before: {before:#?}\nleft: {:#?}", left()?);
 
-    // A process with a lab is killed; its keeper outlives it just long enough to clean up.
-    let folder = artifact::target().join("lab").join(format!("killed-{}", std::process::id()));
-    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = format!("promises-{}", std::process::id());
     let program = artifact::program("trilith-lab")?;
-    run(Command::new(&program).args(["--lab", name, "up", "--nodes", "1", "--wait", "answers"]))?;
+    run(Command::new(&program).args(["--lab", &name, "up", "--nodes", "1", "--wait", "answers"]))?;
     ensure!(left()? != before, "the lab is not to be seen: the comparison compares nothing");
-    run(Command::new(&program).args(["--lab", name, "down"]))?;
+    run(Command::new(&program).args(["--lab", &name, "down"]))?;
     ensure!(left()? == before, "before: {before:#?}\nleft: {:#?}", left()?);
     Ok(())
 }

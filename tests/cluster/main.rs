@@ -1,3 +1,6 @@
 //! Whole clusters in containers. Needs root, the tools tree and an image; `ci/cluster` makes and runs all of it.
 
+#![expect(clippy::print_stdout, reason = "figures are shown in the output of the tests")]
+
 mod harness; // the lab's own promises: what it makes, breaks, and leaves behind
+mod quorum; // forming, joining, losing and finding each other

@@ -153,9 +153,10 @@ impl Lab {
     }
 
     fn end(&mut self) -> Result<()> {
-        self.keeper.kill()?;
-        if let Some(mut child) = self.tied.take() {
-            child.wait()?;
+        match self.tied.take() {
+            // Its stdin ends, as it does when this process is killed: there is one way out and no other.
+            Some(mut child) => drop(child.wait()?),
+            None => self.keeper.kill()?,
         }
         // The keeper holds it until the last thing is gone, and then removes it.
         match File::open(lock_path(&self.folder)) {
