@@ -2,5 +2,6 @@
 
 #![expect(clippy::print_stdout, reason = "figures are shown in the output of the tests")]
 
+mod cluster; // where a cluster stands
 mod harness; // the lab's own promises: what it makes, breaks, and leaves behind
 mod quorum; // forming, joining, losing and finding each other

@@ -1,21 +1,15 @@
 //! The quorums of three coordinators and a hypervisor, from empty disks through everything that may befall them.
 //!
-//! One cluster goes through all of it, in the order of what it costs, since forming is what takes time.
+//! One cluster goes through all of it, since forming is what takes time, and ends with what it cannot outlive.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
-use trilith_core::status::{NodeStatus, SubjectStatus};
+use anyhow::{Result, ensure};
 use trilith_tests::lab::{Container, Cut, Lab, Spec, Wait};
 
-/// How long a cluster may take to form or to come back before a test fails. The figures are judged elsewhere.
-const PATIENCE: Duration = Duration::from_mins(3);
-
-/// The subjects that make a quorum, as far as this release has them.
-const QUORUMS: [&str; 1] = ["zookeeper"];
-
-/// The coordinators of the lab's cluster file.
-const COORDINATORS: [&str; 3] = ["n1", "n2", "n3"];
+use crate::cluster::{
+    PATIENCE, all_formed, coordinators, database_leader, formed, leader, say, sql, start, subject,
+};
 
 #[test]
 fn quorums_form_and_outlive_what_befalls_them() -> Result<()> {
@@ -24,8 +18,9 @@ fn quorums_form_and_outlive_what_befalls_them() -> Result<()> {
     start(&lab, &lab.names())?;
     all_formed(&lab)?;
     say("power-on to all quorums formed", begin);
+    sql(&lab, "n1", "create table kept (what text)")?;
 
-    a_killed_server_comes_back(&lab)?;
+    killed_services_come_back(&lab)?;
     one_is_stopped_and_catches_up(&lab)?;
     one_is_cut_off_says_so_and_is_healed(&lab)?;
     one_is_wiped_and_joins(&lab)?;
@@ -33,53 +28,94 @@ fn quorums_form_and_outlive_what_befalls_them() -> Result<()> {
     two_are_wiped_and_nothing_forms(&lab)
 }
 
-fn a_killed_server_comes_back(lab: &Lab) -> Result<()> {
-    for name in COORDINATORS {
-        let node = lab.node(name)?;
-        let pid = || node.shell("systemctl show --property=MainPID --value zookeeper.service");
-        let before = pid()?;
+/// Writes a row, which must be there ever after.
+fn write(lab: &Lab, asked: &str, what: &str) -> Result<()> {
+    sql(lab, asked, &format!("insert into kept values ('{what}')")).map(drop)
+}
+
+fn all_rows_are_kept(lab: &Lab, asked: &str, rows: &str) -> Result<()> {
+    let found = sql(lab, asked, "select what from kept order by 1")?;
+    let found: Vec<_> = found.lines().collect();
+    ensure!(found.join(" ") == rows, "{found:?} is not {rows}");
+    Ok(())
+}
+
+/// What runs on a coordinator, and on every node.
+const SERVICES: [&str; 3] = ["zookeeper.service", "patroni.service", "frr.service"];
+
+fn killed_services_come_back(lab: &Lab) -> Result<()> {
+    let all = coordinators(lab)?;
+    for service in SERVICES {
+        let node = lab.node(&leader(lab)?)?;
+        let others: Vec<&str> = all.iter().copied().filter(|name| *name != node.name()).collect();
+        let before = pid(&node, service)?;
         let begin = Instant::now();
-        node.shell("systemctl kill --signal=KILL zookeeper.service")?;
-        node.until("another ZooKeeper runs", PATIENCE, || {
-            let now = pid()?;
-            ensure!(now != before && now.trim() != "0", "still {}", now.trim());
+        node.shell(&format!("systemctl kill --signal=KILL {service}"))?;
+        formed(lab, &others)?;
+        node.until(&format!("another {service} runs"), PATIENCE, || {
+            let now = pid(&node, service)?;
+            ensure!(now != before && now != "0", "still {now}");
             Ok(())
         })?;
-        say(&format!("{name}: a killed ZooKeeper runs again"), begin);
-        others_serve(lab, name)?;
         all_formed(lab)?;
+        say(&format!("{service} killed until all is as before"), begin);
     }
-    Ok(())
+    write(lab, "n1", "a-killed")?;
+    all_rows_are_kept(lab, "n1", "a-killed")
+}
+
+fn pid(node: &Container<'_>, unit: &str) -> Result<String> {
+    let pid = node.shell(&format!("systemctl show --property=MainPID --value {unit}"))?;
+    Ok(pid.trim().to_owned())
 }
 
 fn one_is_stopped_and_catches_up(lab: &Lab) -> Result<()> {
     lab.stop("n1")?;
-    others_serve(lab, "n1")?;
+    formed(lab, &["n2", "n3"])?;
+    write(lab, "n2", "b-stopped")?;
     start(lab, &["n1"])?;
-    all_formed(lab)
+    all_formed(lab)?;
+    all_rows_are_kept(lab, "n1", "a-killed b-stopped")
 }
 
+/// The one that leads, which is the worst one to lose.
 fn one_is_cut_off_says_so_and_is_healed(lab: &Lab) -> Result<()> {
     let alone = leader(lab)?;
+    let others = coordinators(lab)?.into_iter().filter(|name| *name != alone).collect::<Vec<_>>();
+    let begin = Instant::now();
     lab.cut(Cut { node: alone.clone(), from: Vec::new(), network: None })?;
     let node = lab.node(&alone)?;
     node.wait_status("it says that it is alone", PATIENCE, |status| {
-        QUORUMS.iter().all(|name| {
-            subject(status, name).is_ok_and(|subject| !subject.state.name().eq("converged"))
-        })
+        subject(status, "zookeeper").is_ok_and(|zookeeper| zookeeper.details.role.is_none())
     })?;
-    others_serve(lab, &alone)?;
+    say("a coordinator that is cut off says so", begin);
+    formed(lab, &others)?;
+    say("the others have a leader of the database and a replica in step", begin);
+    write(lab, others[0], "c-cut")?;
+    // Whoever led there must not go on writing: nobody would ever see it.
+    node.until("its database takes no writes", PATIENCE, || {
+        let asked = node.shell(
+            "runuser -u postgres -- psql --host=/run/patroni -Atqc 'select pg_is_in_recovery()'",
+        );
+        ensure!(asked.as_deref().map_or(true, |answer| answer.trim() == "t"), "it leads");
+        Ok(())
+    })?;
     lab.heal(&[])?;
-    all_formed(lab)
+    all_formed(lab)?;
+    all_rows_are_kept(lab, &alone, "a-killed b-stopped c-cut")
 }
 
+/// The one that takes writes: its data must be on another one, and come back from there.
 fn one_is_wiped_and_joins(lab: &Lab) -> Result<()> {
-    let wiped = leader(lab)?;
-    lab.kill(&wiped)?;
-    lab.wipe(&wiped)?;
-    others_serve(lab, &wiped)?;
-    start(lab, &[&wiped])?;
-    all_formed(lab)
+    let wiped = database_leader(lab, "n1")?.name();
+    let others = coordinators(lab)?.into_iter().filter(|name| *name != wiped).collect::<Vec<_>>();
+    lab.kill(wiped)?;
+    lab.wipe(wiped)?;
+    formed(lab, &others)?;
+    write(lab, others[0], "d-wiped")?;
+    start(lab, &[wiped])?;
+    all_formed(lab)?;
+    all_rows_are_kept(lab, wiped, "a-killed b-stopped c-cut d-wiped")
 }
 
 fn all_lose_their_power_at_once(lab: &Lab) -> Result<()> {
@@ -88,77 +124,27 @@ fn all_lose_their_power_at_once(lab: &Lab) -> Result<()> {
     start(lab, &lab.names())?;
     all_formed(lab)?;
     say("cold start of an existing cluster", begin);
-    Ok(())
+    all_rows_are_kept(lab, "n1", "a-killed b-stopped c-cut d-wiped")
 }
 
 fn two_are_wiped_and_nothing_forms(lab: &Lab) -> Result<()> {
-    COORDINATORS.into_iter().try_for_each(|name| lab.kill(name))?;
+    coordinators(lab)?.into_iter().try_for_each(|name| lab.kill(name))?;
     let wiped = ["n1", "n2"];
     wiped.into_iter().try_for_each(|name| lab.wipe(name))?;
     start(lab, &wiped)?;
     for name in wiped {
-        let status = lab.node(name)?.wait(Wait::Settled, PATIENCE)?;
+        let node = lab.node(name)?;
+        node.wait(Wait::Answers, PATIENCE)?;
+        let status = node.wait_status("it says that it waits for n3", PATIENCE, |status| {
+            subject(status, "zookeeper").is_ok_and(|zk| zk.state.to_string().contains("n3"))
+        })?;
         let zookeeper = subject(&status, "zookeeper")?;
-        let reason = zookeeper.state.to_string();
-        ensure!(reason.contains("n3"), "{name} does not say that it waits for n3: {reason}");
         ensure!(
             zookeeper.details.role.is_none(),
             "{name} founded a second ensemble: {zookeeper:#?}"
         );
+        let database = node.shell("ls /var/lib/postgresql/17/main 2>/dev/null || true")?;
+        ensure!(database.is_empty(), "{name} made a new database: {database}");
     }
     Ok(())
-}
-
-fn start(lab: &Lab, names: &[&str]) -> Result<()> {
-    names.iter().try_for_each(|name| lab.start(name))
-}
-
-/// Waits until every node has converged and all coordinators serve, with one leader.
-fn all_formed(lab: &Lab) -> Result<()> {
-    for node in lab.nodes() {
-        node.wait(Wait::Converged, PATIENCE)?;
-    }
-    leader(lab).map(drop)
-}
-
-/// Waits until the coordinators but this one serve together without it.
-fn others_serve(lab: &Lab, without: &str) -> Result<()> {
-    for name in COORDINATORS.into_iter().filter(|name| *name != without) {
-        for quorum in QUORUMS {
-            let serves = |status: &NodeStatus| {
-                subject(status, quorum).is_ok_and(|subject| subject.details.role.is_some())
-            };
-            lab.node(name)?.wait_status(
-                &format!("{quorum} serves without {without}"),
-                PATIENCE,
-                serves,
-            )?;
-        }
-    }
-    Ok(())
-}
-
-/// The node whose ZooKeeper leads; an error unless there is exactly one.
-fn leader(lab: &Lab) -> Result<String> {
-    let mut leaders = Vec::new();
-    for name in COORDINATORS {
-        let node: Container<'_> = lab.node(name)?;
-        let role = subject(&node.status()?, "zookeeper")?.details.role.clone();
-        match role.as_deref() {
-            Some("leader") => leaders.push(name.to_owned()),
-            Some(_) => {}
-            None => bail!("{name} is in no ensemble"),
-        }
-    }
-    ensure!(leaders.len() == 1, "leaders: {leaders:?}");
-    leaders.pop().context("no leader")
-}
-
-fn subject<'a>(status: &'a NodeStatus, name: &str) -> Result<&'a SubjectStatus> {
-    status.subjects.get(name).with_context(|| format!("no subject {name}"))
-}
-
-/// A figure, in the output of the test.
-fn say(what: &str, since: Instant) {
-    println!("{what}: {:.1} s", since.elapsed().as_secs_f64());
 }

@@ -1,0 +1,125 @@
+//! Where a cluster stands, asked of the services themselves and of the agents that watch over them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use trilith_core::config::Role;
+use trilith_core::status::{NodeStatus, SubjectStatus};
+use trilith_tests::lab::{Container, Lab};
+
+/// How long a cluster may take to form or to come back before a test fails. The figures are judged elsewhere.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
+
+/// Patroni's own program needs the file that the agent renders, which the node's administrator may read.
+const PATRONI: &str = "/run/trilith/patroni/patroni.yml";
+
+/// Switches nodes on.
+pub(crate) fn start(lab: &Lab, names: &[&str]) -> Result<()> {
+    names.iter().try_for_each(|name| lab.start(name))
+}
+
+/// The names of the coordinators.
+pub(crate) fn coordinators(lab: &Lab) -> Result<Vec<&str>> {
+    let mut names = Vec::new();
+    for node in lab.nodes() {
+        if node.config()?.role == Role::Coordinator {
+            names.push(node.name());
+        }
+    }
+    Ok(names)
+}
+
+/// Waits until everything that makes the cluster is there: networks, ZooKeeper, Patroni, routing.
+pub(crate) fn all_formed(lab: &Lab) -> Result<()> {
+    let all = coordinators(lab)?;
+    formed(lab, &all)?;
+    for node in lab.nodes() {
+        node.until("all routing sessions are established", PATIENCE, || routes(&node, lab))?;
+    }
+    Ok(())
+}
+
+/// Waits until these coordinators, out of all, serve together.
+pub(crate) fn formed(lab: &Lab, members: &[&str]) -> Result<()> {
+    for name in members {
+        let node = lab.node(name)?;
+        node.wait_status("ZooKeeper serves", PATIENCE, |status| {
+            subject(status, "zookeeper").is_ok_and(|zookeeper| zookeeper.details.role.is_some())
+        })?;
+    }
+    let asked = lab.node(members.first().context("no member")?)?;
+    asked.until("Patroni has a leader and replicas", PATIENCE, || patroni(&asked, members))
+}
+
+/// One leader, one replica in step with it, all others streaming.
+fn patroni(node: &Container<'_>, members: &[&str]) -> Result<()> {
+    let roles = database(node)?;
+    let present: Vec<_> =
+        roles.iter().filter(|(name, ..)| members.contains(&name.as_str())).collect();
+    let count = |wanted: &str| present.iter().filter(|(_, role, _)| role == wanted).count();
+    let streaming = present.iter().filter(|(.., state)| state == "streaming").count();
+    ensure!(
+        present.len() == members.len()
+            && count("Leader") == 1
+            && count("Sync Standby") == 1
+            && streaming + 1 == members.len(),
+        "{roles:?}"
+    );
+    Ok(())
+}
+
+/// Name, role and state of each member, as Patroni says it.
+fn database(node: &Container<'_>) -> Result<Vec<(String, String, String)>> {
+    let text = node.shell(&format!("timeout 20 patronictl -c {PATRONI} list --format json"))?;
+    let members: Vec<Value> = serde_json::from_str(&text).with_context(|| text.clone())?;
+    let word = |member: &Value, key: &str| member[key].as_str().unwrap_or_default().to_owned();
+    Ok(members.iter().map(|m| (word(m, "Member"), word(m, "Role"), word(m, "State"))).collect())
+}
+
+/// The coordinator whose Postgres takes writes, as `asked` knows it.
+pub(crate) fn database_leader<'a>(lab: &'a Lab, asked: &str) -> Result<Container<'a>> {
+    let members = database(&lab.node(asked)?)?;
+    let leader = members.into_iter().find(|(_, role, _)| role == "Leader").context("no leader")?;
+    lab.node(&leader.0)
+}
+
+/// Runs SQL on the leader and returns what it prints.
+pub(crate) fn sql(lab: &Lab, asked: &str, statement: &str) -> Result<String> {
+    database_leader(lab, asked)?.shell(&format!(
+        "runuser -u postgres -- psql --host=/run/patroni --no-psqlrc -v ON_ERROR_STOP=1 -Atqc \"{statement}\""
+    ))
+}
+
+/// Coordinators have a session with every other node, the others with every coordinator.
+fn routes(node: &Container<'_>, lab: &Lab) -> Result<()> {
+    let all = coordinators(lab)?;
+    let wanted = if all.contains(&node.name()) { lab.names().len() - 1 } else { all.len() };
+    let text = node.shell("vtysh -c 'show bgp summary established json'")?;
+    let summary: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
+    let peers = summary["ipv4Unicast"]["peers"].as_object().map_or(0, serde_json::Map::len);
+    ensure!(peers == wanted, "{peers} sessions of {wanted}");
+    Ok(())
+}
+
+/// The coordinator whose ZooKeeper leads; an error unless there is exactly one.
+pub(crate) fn leader(lab: &Lab) -> Result<String> {
+    let mut leaders = Vec::new();
+    for name in coordinators(lab)? {
+        let status = lab.node(name)?.status()?;
+        if subject(&status, "zookeeper")?.details.role.as_deref() == Some("leader") {
+            leaders.push(name);
+        }
+    }
+    ensure!(leaders.len() == 1, "leaders: {leaders:?}");
+    Ok(leaders[0].to_owned())
+}
+
+pub(crate) fn subject<'a>(status: &'a NodeStatus, name: &str) -> Result<&'a SubjectStatus> {
+    status.subjects.get(name).with_context(|| format!("no subject {name}"))
+}
+
+/// A figure, in the output of the test.
+pub(crate) fn say(what: &str, since: Instant) {
+    println!("{what}: {:.1} s", since.elapsed().as_secs_f64());
+}
