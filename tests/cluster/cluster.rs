@@ -40,16 +40,22 @@ pub(crate) fn all_formed(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Waits until these coordinators, out of all, serve together.
+/// Waits until these coordinators serve together, and no other one does.
 pub(crate) fn formed(lab: &Lab, members: &[&str]) -> Result<()> {
+    zookeeper_serves(lab, members)?;
+    let asked = lab.node(members.first().context("no member")?)?;
+    asked.until("Patroni has a leader and replicas", PATIENCE, || patroni(&asked, members))
+}
+
+/// Waits until the ZooKeeper servers of these nodes are in a quorum.
+pub(crate) fn zookeeper_serves(lab: &Lab, members: &[&str]) -> Result<()> {
     for name in members {
         let node = lab.node(name)?;
         node.wait_status("ZooKeeper serves", PATIENCE, |status| {
             subject(status, "zookeeper").is_ok_and(|zookeeper| zookeeper.details.role.is_some())
         })?;
     }
-    let asked = lab.node(members.first().context("no member")?)?;
-    asked.until("Patroni has a leader and replicas", PATIENCE, || patroni(&asked, members))
+    Ok(())
 }
 
 /// One leader, one replica in step with it, all others streaming.

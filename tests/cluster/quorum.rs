@@ -9,6 +9,7 @@ use trilith_tests::lab::{Container, Cut, Lab, Spec, Wait};
 
 use crate::cluster::{
     PATIENCE, all_formed, coordinators, database_leader, formed, leader, say, sql, start, subject,
+    zookeeper_serves,
 };
 
 #[test]
@@ -51,7 +52,7 @@ fn killed_services_come_back(lab: &Lab) -> Result<()> {
         let before = pid(&node, service)?;
         let begin = Instant::now();
         node.shell(&format!("systemctl kill --signal=KILL {service}"))?;
-        formed(lab, &others)?;
+        zookeeper_serves(lab, &others)?;
         node.until(&format!("another {service} runs"), PATIENCE, || {
             let now = pid(&node, service)?;
             ensure!(now != before && now != "0", "still {now}");
