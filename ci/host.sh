@@ -54,4 +54,4 @@ run_tests() {
 build_packages=(build-essential ca-certificates git)
 # shellcheck disable=SC2034
 # What makes and starts machines and namespaces: the tools tree, and the programs that work outside it.
-lab_packages=(mmdebstrap bubblewrap iproute2 iputils-ping nftables openssh-client)
+lab_packages=(mmdebstrap bubblewrap iproute2 iputils-ping libfaketime nftables openssh-client)

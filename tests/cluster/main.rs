@@ -2,6 +2,8 @@
 
 #![expect(clippy::print_stdout, reason = "figures are shown in the output of the tests")]
 
+mod clock; // one node's clock is wrong
+mod closed; // what a stranger finds
 mod cluster; // where a cluster stands
 mod harness; // the lab's own promises: what it makes, breaks, and leaves behind
 mod quorum; // forming, joining, losing and finding each other

@@ -15,8 +15,10 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::sched::{CloneFlags, setns};
 use trilith_core::config::Node;
 
 use crate::artifact;
@@ -145,6 +147,18 @@ impl Lab {
         let mut command = self.keeper.enter(&["--net"]);
         command.arg(program);
         command
+    }
+
+    /// Does something in the lab's own network, see [`Lab::outside`], without another program.
+    pub fn inside<T: Send>(&self, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let network = File::open(self.keeper.network()).context("cannot open the lab's network")?;
+        // A thread of its own, since that is what enters a network.
+        let thread = || {
+            setns(network, CloneFlags::CLONE_NEWNET).context("cannot enter the lab's network")?;
+            act()
+        };
+        thread::scope(|scope| scope.spawn(thread).join())
+            .map_err(|_| anyhow!("a panic in the lab's network"))?
     }
 
     /// Ends it: every process, mount, namespace and device, and all data of its nodes.

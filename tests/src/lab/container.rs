@@ -56,6 +56,12 @@ impl<'a> Container<'a> {
         self.lab.node_folder(self.plan).join(VAR)
     }
 
+    /// Its whole tree of files while it is on, as the host sees it.
+    pub fn root(&self) -> Result<PathBuf> {
+        let leader = self.leader().with_context(|| format!("{} is off", self.name()))?;
+        Ok(format!("/proc/{leader}/root").into())
+    }
+
     /// Whether any process of it runs.
     pub fn is_on(&self) -> bool {
         power::is_populated(&self.lab.keeper.group(self.name()))

@@ -63,6 +63,11 @@ impl Keeper {
         Path::new(&groups).join(&self.group).join(node)
     }
 
+    /// The lab's own network.
+    pub(super) fn network(&self) -> PathBuf {
+        format!("/proc/{}/ns/net", self.init).into()
+    }
+
     /// Ends every process of the lab.
     pub(super) fn kill(&self) -> Result<()> {
         match kill(Pid::from_raw(self.init), Signal::SIGKILL) {
