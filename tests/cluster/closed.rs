@@ -18,7 +18,7 @@ use crate::cluster::{PATIENCE, all_formed, leader, start};
 
 /// Ports that neighbours on a core network may reach; on upstream SSH alone.
 const UPSTREAM: [u16; 1] = [22];
-const CLUSTER: [u16; 9] = [2281, 2888, 3300, 3888, 5432, 6800, 8008, 16514, 29810];
+const CLUSTER: [u16; 10] = [179, 2281, 2888, 3300, 3888, 5432, 6800, 8008, 16514, 29810];
 /// Ceph's daemons take the first free one of these.
 const CEPH: std::ops::RangeInclusive<u16> = 6800..=7568;
 
@@ -92,10 +92,9 @@ fn turns_plain_text_away(address: SocketAddr) -> Result<()> {
     for words in PLAIN {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        stream.write_all(words)?;
         let mut answer = [0; 512];
         // Silence and a reset turn it away as well as an answer that says so.
-        let size = stream.read(&mut answer).unwrap_or(0);
+        let size = stream.write_all(words).and_then(|()| stream.read(&mut answer)).unwrap_or(0);
         let answer = &answer[..size];
         ensure!(refuses(answer), "answers plain text: {:?}", String::from_utf8_lossy(answer));
     }
