@@ -84,7 +84,7 @@ fn open(address: IpAddr, ports: &[u16]) -> Vec<u16> {
 const PLAIN: [&[u8]; 4] = [
     b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
     b"srvr\n",
-    b"\x00\x00\x00\x2c\x00\x03\x00\x00user\x00postgres\x00database\x00postgres\x00\x00\x00\x00\x00",
+    b"\0\0\0\x29\0\x03\0\0user\0postgres\0database\0postgres\0\0",
     b"\r\n\r\n",
 ];
 
@@ -102,14 +102,15 @@ fn turns_plain_text_away(address: SocketAddr) -> Result<()> {
 }
 
 /// Nothing, an alert of TLS, Ceph's banner (which is followed by cephx in secure mode or by nothing), libvirt's own
-/// end of a TLS session, or an error of Postgres that asks for encryption.
+/// end of a TLS session, or Postgres' end of
+/// a session before it asked for a password.
 fn refuses(answer: &[u8]) -> bool {
     const ALERT: u8 = 0x15;
     let text = String::from_utf8_lossy(answer);
     answer.is_empty()
         || answer[0] == ALERT
         || text.starts_with("ceph v2")
-        || (answer[0] == b'E' && (text.contains("no encryption") || text.contains("SSL")))
+        || (answer[0] == b'E' && text.contains("FATAL"))
         || text.starts_with("HTTP/1.1 400")
 }
 
