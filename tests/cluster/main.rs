@@ -7,3 +7,4 @@ mod closed; // what a stranger finds
 mod cluster; // where a cluster stands
 mod harness; // the lab's own promises: what it makes, breaks, and leaves behind
 mod quorum; // forming, joining, losing and finding each other
+mod strangers; // bundles that are not right
