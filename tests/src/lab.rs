@@ -184,6 +184,16 @@ impl Lab {
         node_folder(&self.folder, &node.name)
     }
 
+    /// What a node is given as its bundle at its next boot; `None`: nothing.
+    pub fn give(&self, name: &str, bundle: Option<&str>) -> Result<()> {
+        let path = self.node_folder(self.plan.node(name)?).join(BUNDLE);
+        match bundle {
+            Some(bundle) => fs::write(&path, bundle),
+            None => fs::remove_file(&path),
+        }
+        .with_context(|| format!("cannot change {}", path.display()))
+    }
+
     /// A node's bundle and an empty /var.
     fn furnish(&self, node: &NodePlan) -> Result<()> {
         let folder = self.node_folder(node);

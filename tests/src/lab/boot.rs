@@ -163,7 +163,9 @@ impl Boot<'_> {
 
     fn credentials_and_disks(&self, run: &Path) -> Result<()> {
         // By inode: the node's folder is out of sight soon.
-        fs::copy(self.here.join(BUNDLE), run.join(BUNDLE))?;
+        if self.here.join(BUNDLE).exists() {
+            fs::copy(self.here.join(BUNDLE), run.join(BUNDLE))?;
+        }
         for disk in &self.node.disks {
             let device = disk.device.as_deref().and_then(Path::file_name).unwrap_or_default();
             let link = run.join("disk").join(&disk.link);
@@ -184,7 +186,12 @@ impl Boot<'_> {
             .args(["--link-journal=no", "--console=read-only", "--kill-signal=SIGRTMIN+4"])
             // Everything but the clock, which is the host's.
             .args(["--capability=all", "--drop-capability=CAP_SYS_TIME"])
-            .arg(format!("--load-credential=trilith.bundle:/run/{BUNDLE}"))
+            .args(
+                Path::new("/run")
+                    .join(BUNDLE)
+                    .exists()
+                    .then(|| format!("--load-credential=trilith.bundle:/run/{BUNDLE}")),
+            )
             .args([
                 format!("--machine={}", self.node.name),
                 format!("--hostname={}", self.node.name),

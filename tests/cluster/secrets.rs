@@ -1,0 +1,201 @@
+//! Bundles that are refused, the bundle that is kept, and where no secret may be found.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use trilith_core::bundle::Bundle;
+use trilith_core::secrets::{NodeSecrets, Postgres, Secret};
+use trilith_core::status::{NodeStatus, State};
+use trilith_tests::artifact;
+use trilith_tests::cluster::Cluster;
+use trilith_tests::lab::{Container, Lab, Spec};
+
+/// How long a node may take from power-on until its agent has read its bundle and the network stands.
+const BOOT: Duration = Duration::from_mins(1);
+
+/// The encrypted bundle and the machine's belonging, in the node's /var.
+const REMEMBERED: [&str; 2] = ["lib/trilith/bundle.cred", "lib/trilith/belonging.yaml"];
+
+fn lab() -> Result<Lab> {
+    Lab::tied(&Spec { nodes: Some(1), ..Spec::sample()? })
+}
+
+fn network_stands(status: &NodeStatus) -> bool {
+    status.subjects.get("network").is_some_and(|network| network.has_converged)
+}
+
+fn remembered(node: &Container<'_>) -> Vec<Option<Vec<u8>>> {
+    REMEMBERED.map(|name| fs::read(node.var().join(name)).ok()).into()
+}
+
+/// What the agent says is wrong with the bundle, all of it.
+fn complaints(status: &NodeStatus) -> String {
+    status.bundle.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// It is kept at the first boot, carries a boot without any, and a bundle of another cluster changes nothing.
+#[test]
+fn a_machine_stays_the_node_that_it_is() -> Result<()> {
+    let lab = lab()?;
+    let node = lab.node("n1")?;
+    lab.start("n1")?;
+    node.wait_status("the bundle is kept", BOOT, |status| {
+        network_stands(status) && remembered(&node).iter().all(Option::is_some)
+    })?;
+    let before = remembered(&node);
+
+    lab.kill("n1")?;
+    lab.give("n1", None)?;
+    lab.start("n1")?;
+    let status = node.wait_status("it boots without a bundle", BOOT, network_stands)?;
+    ensure!(status.bundle.source.as_deref() == Some("/var/lib/trilith/bundle.cred"), "{status:#?}");
+    ensure!(status.bundle.problems.is_empty(), "{}", complaints(&status));
+
+    lab.kill("n1")?;
+    let other = Cluster::sample(&artifact::cluster("lab.yaml"))?;
+    lab.give("n1", Some(&other.bundle(1)?))?;
+    lab.start("n1")?;
+    let status = node.wait_status("the last good bundle goes on", BOOT, network_stands)?;
+    let said = complaints(&status);
+    let reason = "this machine is node 1 (n1) of the cluster lab with the fsid";
+    ensure!(said.contains(reason) && said.contains("erase its disks"), "{said}");
+    ensure!(status.bundle.source.as_deref() == Some("/var/lib/trilith/bundle.cred"), "{status:#?}");
+    let journal = node.shell("journalctl --unit trilithd --boot --output cat")?;
+    ensure!(journal.contains(reason), "{journal}");
+    ensure!(remembered(&node) == before, "it was overwritten");
+    Ok(())
+}
+
+/// A new machine does nothing at all by a bundle that is not whole, and says which secret is wrong.
+#[test]
+fn a_bundle_that_is_not_whole_starts_nothing() -> Result<()> {
+    let lab = lab()?;
+    let node = lab.node("n1")?;
+    let good = lab.cluster().bundle(1)?;
+    let without = |key: &str| -> String {
+        good.split_inclusive('\n').filter(|line| !line.trim_start().starts_with(key)).collect()
+    };
+    let other = Cluster::sample(&artifact::cluster("lab.yaml"))?.bundle(1)?;
+    for (bundle, reason) in [
+        (without("bgp: "), "missing field `bgp`"),
+        (without("mon.: "), "secret ceph.keys.mon.: is missing, and this node uses it"),
+        (
+            with_certificate_of(&good, &other)?,
+            "secret identity.certificate: is not signed by the cluster's authority",
+        ),
+        (
+            with_certificate_of(&good, &lab.cluster().bundle(2)?)?,
+            "secret identity.certificate: is not this node's: its subject is not CN=n1.lab.example.net",
+        ),
+        (good.replacen("version: 2", "version: 1", 1), "this program reads version 2"),
+    ] {
+        lab.give("n1", Some(&bundle))?;
+        lab.start("n1")?;
+        let refused = |status: &NodeStatus| !status.bundle.problems.is_empty();
+        let status = node.wait_status("the bundle is refused", BOOT, refused)?;
+        ensure!(complaints(&status).contains(reason), "{}", complaints(&status));
+        nothing_is_started(&node, &status)?;
+        lab.kill("n1")?;
+    }
+    lab.give("n1", Some(&good))?;
+    lab.start("n1")?;
+    node.wait_status("the whole bundle is taken", BOOT, network_stands).map(drop)
+}
+
+fn nothing_is_started(node: &Container<'_>, status: &NodeStatus) -> Result<()> {
+    let waiting = |state: &State| matches!(state, State::Waiting { .. });
+    ensure!(status.node.is_none() && status.bundle.source.is_none(), "{status:#?}");
+    ensure!(status.subjects.values().all(|subject| waiting(&subject.state)), "{status:#?}");
+    let addresses = node.shell("ip -oneline address show scope global")?;
+    ensure!(addresses.is_empty(), "{addresses}");
+    ensure!(remembered(node).iter().all(Option::is_none), "a refused bundle is remembered");
+    Ok(())
+}
+
+/// A bundle with the certificate and the key of another.
+fn with_certificate_of(bundle: &str, other: &str) -> Result<String> {
+    let mut bundle: serde_yaml::Value = serde_yaml::from_str(bundle)?;
+    let other: serde_yaml::Value = serde_yaml::from_str(other)?;
+    for part in ["certificate", "key"] {
+        bundle["secrets"]["identity"][part] = other["secrets"]["identity"][part].clone();
+    }
+    Ok(serde_yaml::to_string(&bundle)?)
+}
+
+#[test]
+fn no_secret_lies_about_on_a_node() -> Result<()> {
+    let lab = lab()?;
+    lab.start("n1")?;
+    let node = lab.node("n1")?;
+    node.wait_status("the network stands", BOOT, network_stands)?;
+    nobody_finds_a_secret(&lab, &node)
+}
+
+/// Looks for each of the node's secrets in what others than root can read, in the journal, in the command lines and
+/// environments of all processes, in the agent's words and on the disk where it keeps things.
+pub(crate) fn nobody_finds_a_secret(lab: &Lab, node: &Container<'_>) -> Result<()> {
+    let bundle = Bundle::parse(&lab.cluster().bundle(node.config()?.id.into())?)?;
+    let patterns = patterns(&bundle.secrets);
+    ensure!(patterns.len() > 10, "too few secrets to look for");
+    for (place, search) in [
+        ("files that anybody reads", ANYBODY),
+        ("the journal", "journalctl --output=export | grep -aFf /dev/fd/3"),
+        ("a command line", "cat /proc/[0-9]*/cmdline | grep -aFf /dev/fd/3"),
+        ("an environment", "cat /proc/[0-9]*/environ | grep -aFf /dev/fd/3"),
+        ("the agent's words", "{ trilithd status; trilithd plan; } 2>&1 | grep -Ff /dev/fd/3"),
+        ("what the agent keeps", "grep -rlFf /dev/fd/3 /var/lib/trilith"),
+        ("ZooKeeper's data", "grep -rlaFf /dev/fd/3 /var/lib/zookeeper"),
+    ] {
+        let found = search_for(node, search, &patterns)?;
+        ensure!(found.is_empty(), "{}: a secret is in {place}: {found}", node.name());
+    }
+    // A search that finds nothing proves something only if it finds what is there.
+    fed(node, "cat >/run/bait; chmod 644 /run/bait", &patterns)?;
+    let found = search_for(node, ANYBODY, &patterns)?;
+    node.shell("rm /run/bait")?;
+    ensure!(found == "/run/bait", "the search is blind: {found}");
+    Ok(())
+}
+
+/// The patterns on its standard input, which it need not open: it may not.
+const ANYBODY: &str = "setpriv --reuid=nobody --regid=nogroup --clear-groups \
+                       grep -rlFf - /run /etc /var /tmp /dev/shm <&3";
+
+/// What a search finds. The patterns come by a descriptor: in a command line or a file it would find itself.
+fn search_for(node: &Container<'_>, search: &str, patterns: &str) -> Result<String> {
+    let found = fed(node, &format!("{{ {search}; }} 3<&0 </dev/null 2>/dev/null"), patterns)?;
+    Ok(found.trim().to_owned())
+}
+
+/// What tells each secret: itself, or of a key file a line that no other key has.
+fn patterns(secrets: &NodeSecrets) -> String {
+    let NodeSecrets { identity, ceph, zookeeper, postgres, bgp, ssh_host_key, named } = secrets;
+    let mut all: Vec<&Secret> = vec![&identity.key, &zookeeper.agent, bgp, ssh_host_key];
+    all.extend(ceph.keys.values());
+    all.extend(&zookeeper.patroni);
+    all.extend(named.values());
+    if let Some(Postgres { superuser, replication, rewind }) = postgres {
+        all.extend([superuser, replication, rewind]);
+    }
+    let telling = |secret: &Secret| {
+        let text = secret.reveal();
+        format!("{}\n", text.lines().nth(2).unwrap_or(text))
+    };
+    all.into_iter().map(telling).collect()
+}
+
+/// Runs a line of shell on the node with this standard input.
+fn fed(node: &Container<'_>, line: &str, input: &str) -> Result<String> {
+    let mut child = node
+        .command("/bin/sh")?
+        .args(["-c", line])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run a shell on the node")?;
+    child.stdin.take().context("no standard input")?.write_all(input.as_bytes())?;
+    Ok(String::from_utf8(child.wait_with_output()?.stdout)?)
+}
