@@ -7,5 +7,5 @@ mod closed; // what a stranger finds
 mod cluster; // where a cluster stands
 mod harness; // the lab's own promises: what it makes, breaks, and leaves behind
 mod quorum; // forming, joining, losing and finding each other
-mod strangers; // bundles that are not right
-mod secrets; // bundles that are refused, the one that is kept, and where no secret may be found
+mod secrets; // bundles that are refused, and the one that is kept
+mod services; // units killed, stopped, failing, flapping

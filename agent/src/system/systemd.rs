@@ -20,6 +20,8 @@ mod disk; // files and marks
 mod journal; // what a unit in trouble said
 mod limits; // resource controls
 #[cfg(test)]
+mod netns; // configurations checked by real programs
+#[cfg(test)]
 mod tests;
 mod unit; // one unit's properties
 

@@ -280,7 +280,9 @@ async fn a_reload_has_a_result() {
 #[tokio::test]
 async fn restarts_are_counted_and_forgiven() {
     let service = FakeService { restarts: 2, ..FakeService::default() };
-    let (mut bus, _server) = pair_with(FakeManager { reload: "done" }, service).await;
+    let (mut bus, server) = pair_with(FakeManager { reload: "done" }, service).await;
+    let unit = server.object_server().interface::<_, FakeUnit>(UNIT).await.unwrap();
+    unit.get_mut().await.active = "activating".into();
     assert_eq!(ssh(&mut bus, &Limits::default()).await.restarts, 2);
     bus.forgive(&SSH).await.unwrap();
     assert_eq!(ssh(&mut bus, &Limits::default()).await.restarts, 0);

@@ -48,15 +48,24 @@ pub(super) async fn look(
         return Ok(unit);
     }
     let object = Object { connection, path: &listed.path };
-    unit.result = object.get(SERVICE, "Result").await?;
-    unit.restarts = object.get(SERVICE, "NRestarts").await?;
+    match unit.active {
+        Active::Active | Active::Reloading => {
+            unit.restarts = object.of_service("NRestarts").await?;
+        }
+        Active::Activating | Active::Failed => {
+            let (result, restarts) = (object.of_service("Result"), object.of_service("NRestarts"));
+            (unit.result, unit.restarts) = tokio::try_join!(result, restarts)?;
+        }
+        // Of a unit that rests there is nothing to ask.
+        Active::Inactive | Active::Deactivating | Active::Other => {}
+    }
     if unit.restarts > 0 && unit.active == Active::Active {
         unit.runs_for = seconds_since(object.get(UNIT, "ActiveEnterTimestampMonotonic").await?);
     }
     unit.limits = limits::observe(&object, wanted).await?;
     if unit.is_troubled() {
-        unit.lines = journal::last_lines(name).await;
-        unit.since = journal::first_restart(name, unit.restarts).await;
+        let first = journal::first_restart(name, unit.restarts);
+        (unit.lines, unit.since) = tokio::join!(journal::last_lines(name), first);
     }
     Ok(unit)
 }

@@ -1,0 +1,167 @@
+//! Units under the agent's eye, on a real systemd: killed, stopped by hand, failing, coming and going.
+
+#![expect(clippy::print_stdout, reason = "tests print what they measured")]
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use trilith_core::status::{NodeStatus, State};
+use trilith_tests::lab::{Container, Lab, Spec, text};
+
+/// How long a node may take from power-on until its services run.
+const BOOT: Duration = Duration::from_mins(2);
+/// For what takes a moment: longer than anything here on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+/// How long until restarts are forgiven, and the look after that.
+const CALM: Duration = Duration::from_secs(130);
+
+fn services(status: &NodeStatus) -> String {
+    status.subjects.get("services").map(|subject| subject.state.to_string()).unwrap_or_default()
+}
+
+/// The unit of every node here.
+const UNIT: &str = "ssh.service";
+
+fn says_nothing_of_it(status: &NodeStatus) -> bool {
+    let state = status.subjects.get("services").map(|subject| &subject.state);
+    match state {
+        Some(State::Converged) => true,
+        Some(State::Degraded { problems }) => problems.iter().all(|it| it.object != UNIT),
+        _ => false,
+    }
+}
+
+fn up() -> Result<Lab> {
+    let lab = Lab::tied(&Spec { nodes: Some(1), ..Spec::sample()? })?;
+    lab.start("n1")?;
+    let node = lab.node("n1")?;
+    node.wait_status("the SSH server runs", BOOT, |status| {
+        says_nothing_of_it(status) && node.shell("systemctl is-active ssh.service").is_ok()
+    })?;
+    Ok(lab)
+}
+
+fn now() -> Result<Duration> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?)
+}
+
+fn since(moment: Duration) -> Result<Duration> {
+    Ok(now()?.saturating_sub(moment))
+}
+
+fn main_pid(node: &Container<'_>) -> Result<u32> {
+    let pid = node.shell("systemctl show --property MainPID --value ssh.service")?;
+    let pid = pid.trim().parse().context("no process number")?;
+    ensure!(pid > 0, "it does not run");
+    Ok(pid)
+}
+
+/// Waits for a line of the agent's log from a moment on, and how long after that it was written.
+fn said(node: &Container<'_>, from: Duration, what: &str) -> Result<Duration> {
+    let journal = format!(
+        "journalctl --boot --output json --unit trilithd.service --since @{}.{:06}",
+        from.as_secs(),
+        from.subsec_micros()
+    );
+    node.until(&format!("the agent says {what:?}"), SOON, || {
+        let log = node.shell(&journal)?;
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let says = |line: &Value| line["MESSAGE"].as_str().is_some_and(|text| text.contains(what));
+        let line = lines.into_iter().find(says).context("not yet")?;
+        let time = line["__REALTIME_TIMESTAMP"].as_str().context("no time")?;
+        Ok(Duration::from_micros(time.parse()?).saturating_sub(from))
+    })
+}
+
+/// A new process serves, and the agent has nothing more to say.
+fn runs_again(node: &Container<'_>, old: u32) -> Result<()> {
+    node.wait_status("it runs again", SOON, |status| {
+        says_nothing_of_it(status) && main_pid(node).is_ok_and(|pid| pid != old)
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_killed_unit_and_one_stopped_by_hand_are_noticed_and_back() -> Result<()> {
+    let lab = up()?;
+    let node = lab.node("n1")?;
+    let mut noticed = Vec::new();
+    for _ in 0..2 {
+        let pid = main_pid(&node)?;
+        let killed = now()?;
+        node.shell(&format!("kill -9 {pid}"))?;
+        noticed.push(said(&node, killed, UNIT)?);
+        runs_again(&node, pid)?;
+        println!(
+            "killed: noticed after {:?}, again a process after {:?}",
+            noticed.last(),
+            since(killed)?
+        );
+    }
+    let best = noticed.iter().min().context("no measurement")?;
+    ensure!(*best <= Duration::from_millis(100), "noticed after {noticed:?}");
+
+    let pid = main_pid(&node)?;
+    let stopped = now()?;
+    node.shell("systemctl stop ssh.service")?;
+    let noticed = said(&node, stopped, "start ssh.service")?;
+    runs_again(&node, pid)?;
+    println!(
+        "stopped by hand: noticed after {noticed:?}, again a process after {:?}",
+        since(stopped)?
+    );
+    ensure!(noticed < Duration::from_secs(1), "noticed after {noticed:?}");
+    lab.down()
+}
+
+#[test]
+fn a_unit_that_comes_and_goes_is_a_status_until_it_is_calm() -> Result<()> {
+    let lab = up()?;
+    let node = lab.node("n1")?;
+    for _ in 0..4 {
+        let pid = main_pid(&node)?;
+        node.shell(&format!("kill -9 {pid}"))?;
+        node.until("a new process", SOON, || {
+            ensure!(main_pid(&node)? != pid);
+            Ok(())
+        })?;
+    }
+    let status = node.wait_status("it is seen to flap", SOON, |status| {
+        services(status).contains("runs, and failed before, restarted 4 times since 20")
+    })?;
+    println!("flapping: {}", text(&status));
+    node.wait_status("it is forgiven", CALM, says_nothing_of_it)?;
+    let restarts = node.shell("systemctl show --property NRestarts --value ssh.service")?;
+    ensure!(restarts.trim() == "0", "{restarts}");
+    lab.down()
+}
+
+#[test]
+fn a_unit_that_cannot_start_says_why_and_is_no_busy_loop() -> Result<()> {
+    let lab = up()?;
+    let node = lab.node("n1")?;
+    let bad = "/etc/ssh/sshd_config.d/99-bad.conf";
+    node.shell(&format!("echo 'Prot 22' >{bad}; systemctl restart ssh.service || true"))?;
+    let begun = now()?;
+    let status = node.wait_status("the reason is told", SOON, |status| {
+        let state = services(status);
+        state.contains("failed (exit-code)") && state.contains("Bad configuration option: Prot")
+    })?;
+    println!("failing: {}", text(&status));
+    let tries = |from: Duration| -> Result<usize> {
+        let log = format!("journalctl --boot --unit ssh.service --since @{}", from.as_secs());
+        Ok(node.shell(&log)?.matches("Starting ssh.service").count())
+    };
+    // 250 ms, then twice as long each time: seven in the first half minute.
+    node.until("it was tried three times", Duration::from_secs(30), || {
+        ensure!(tries(begun)? >= 3);
+        Ok(())
+    })?;
+    let (count, took) = (tries(begun)?, since(begun)?);
+    println!("failing: {count} tries in {took:?}");
+    ensure!(count <= 12, "{count} tries in {took:?}");
+    node.shell(&format!("rm {bad}"))?;
+    node.wait_status("it runs again", CALM, says_nothing_of_it)?;
+    lab.down()
+}
