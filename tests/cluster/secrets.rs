@@ -1,13 +1,9 @@
-//! Bundles that are refused, the bundle that is kept, and where no secret may be found.
+//! Bundles that are refused, and the bundle that is kept.
 
 use std::fs;
-use std::io::Write as _;
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use trilith_core::bundle::Bundle;
-use trilith_core::secrets::{NodeSecrets, Postgres, Secret};
+use anyhow::{Result, ensure};
 use trilith_core::status::{NodeStatus, State};
 use trilith_tests::artifact;
 use trilith_tests::cluster::Cluster;
@@ -123,79 +119,4 @@ fn with_certificate_of(bundle: &str, other: &str) -> Result<String> {
         bundle["secrets"]["identity"][part] = other["secrets"]["identity"][part].clone();
     }
     Ok(serde_yaml::to_string(&bundle)?)
-}
-
-#[test]
-fn no_secret_lies_about_on_a_node() -> Result<()> {
-    let lab = lab()?;
-    lab.start("n1")?;
-    let node = lab.node("n1")?;
-    node.wait_status("the network stands", BOOT, network_stands)?;
-    nobody_finds_a_secret(&lab, &node)
-}
-
-/// Looks for each of the node's secrets in what others than root can read, in the journal, in the command lines and
-/// environments of all processes, in the agent's words and on the disk where it keeps things.
-pub(crate) fn nobody_finds_a_secret(lab: &Lab, node: &Container<'_>) -> Result<()> {
-    let bundle = Bundle::parse(&lab.cluster().bundle(node.config()?.id.into())?)?;
-    let patterns = patterns(&bundle.secrets);
-    ensure!(patterns.len() > 10, "too few secrets to look for");
-    for (place, search) in [
-        ("files that anybody reads", ANYBODY),
-        ("the journal", "journalctl --output=export | grep -aFf /dev/fd/3"),
-        ("a command line", "cat /proc/[0-9]*/cmdline | grep -aFf /dev/fd/3"),
-        ("an environment", "cat /proc/[0-9]*/environ | grep -aFf /dev/fd/3"),
-        ("the agent's words", "{ trilithd status; trilithd plan; } 2>&1 | grep -Ff /dev/fd/3"),
-        ("what the agent keeps", "grep -rlFf /dev/fd/3 /var/lib/trilith"),
-        ("ZooKeeper's data", "grep -rlaFf /dev/fd/3 /var/lib/zookeeper"),
-    ] {
-        let found = search_for(node, search, &patterns)?;
-        ensure!(found.is_empty(), "{}: a secret is in {place}: {found}", node.name());
-    }
-    // A search that finds nothing proves something only if it finds what is there.
-    fed(node, "cat >/run/bait; chmod 644 /run/bait", &patterns)?;
-    let found = search_for(node, ANYBODY, &patterns)?;
-    node.shell("rm /run/bait")?;
-    ensure!(found == "/run/bait", "the search is blind: {found}");
-    Ok(())
-}
-
-/// The patterns on its standard input, which it need not open: it may not.
-const ANYBODY: &str = "setpriv --reuid=nobody --regid=nogroup --clear-groups \
-                       grep -rlFf - /run /etc /var /tmp /dev/shm <&3";
-
-/// What a search finds. The patterns come by a descriptor: in a command line or a file it would find itself.
-fn search_for(node: &Container<'_>, search: &str, patterns: &str) -> Result<String> {
-    let found = fed(node, &format!("{{ {search}; }} 3<&0 </dev/null 2>/dev/null"), patterns)?;
-    Ok(found.trim().to_owned())
-}
-
-/// What tells each secret: itself, or of a key file a line that no other key has.
-fn patterns(secrets: &NodeSecrets) -> String {
-    let NodeSecrets { identity, ceph, zookeeper, postgres, bgp, ssh_host_key, named } = secrets;
-    let mut all: Vec<&Secret> = vec![&identity.key, &zookeeper.agent, bgp, ssh_host_key];
-    all.extend(ceph.keys.values());
-    all.extend(&zookeeper.patroni);
-    all.extend(named.values());
-    if let Some(Postgres { superuser, replication, rewind }) = postgres {
-        all.extend([superuser, replication, rewind]);
-    }
-    let telling = |secret: &Secret| {
-        let text = secret.reveal();
-        format!("{}\n", text.lines().nth(2).unwrap_or(text))
-    };
-    all.into_iter().map(telling).collect()
-}
-
-/// Runs a line of shell on the node with this standard input.
-fn fed(node: &Container<'_>, line: &str, input: &str) -> Result<String> {
-    let mut child = node
-        .command("/bin/sh")?
-        .args(["-c", line])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run a shell on the node")?;
-    child.stdin.take().context("no standard input")?.write_all(input.as_bytes())?;
-    Ok(String::from_utf8(child.wait_with_output()?.stdout)?)
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::keeper::remove_group;
-use super::{BUNDLE, CONSOLE, Lab, VAR};
+use super::{CONSOLE, Lab, VAR};
 use crate::artifact;
 use crate::command::{output, run};
 
@@ -64,12 +64,6 @@ impl Lab {
             run(Command::new("blkdiscard").arg("--force").arg(disk))?;
         }
         self.furnish(node)
-    }
-
-    /// Gives a node another bundle, which it finds at its next boot.
-    pub fn give(&self, name: &str, bundle: &str) -> Result<()> {
-        let path = self.node_folder(self.plan.node(name)?).join(BUNDLE);
-        fs::write(&path, bundle).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Waits until no process is left in the node's control group. `false`: the time is over.
