@@ -24,10 +24,11 @@ const NODES: [(&str, &[u16]); 4] = [
 
 #[test]
 fn every_service_takes_its_files() -> Result<()> {
-    let _network = Network::isolate()?;
     for (sample, nodes) in NODES {
         let cluster = Cluster::sample(&artifact::cluster(sample))?;
         for id in nodes {
+            // Each node in a network of its own: what one binds is not in the way of the next.
+            let _network = Network::isolate()?;
             let bundle = Bundle::parse(&cluster.bundle(*id)?)?;
             let folder = tempfile::tempdir()?;
             lay(&bundle, folder.path())?;

@@ -1,5 +1,6 @@
 # Runs in the image's package layer, beside the files of one node. A file that is refused ends it with a failure.
 set -euo pipefail
+trap 'echo "line $LINENO: $BASH_COMMAND" >&2' ERR
 while read -r path mode owner; do
     chmod "$mode" "$path"
     chown "$owner" "$path"
