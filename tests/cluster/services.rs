@@ -14,7 +14,7 @@ const BOOT: Duration = Duration::from_mins(2);
 /// For what takes a moment: longer than anything here on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 /// How long until a unit is tried again, until its restarts are forgiven, and until the look after that.
-const CALM: Duration = Duration::from_secs(180);
+const CALM: Duration = Duration::from_mins(3);
 
 fn services(status: &NodeStatus) -> String {
     status.subjects.get("services").map(|subject| subject.state.to_string()).unwrap_or_default()
