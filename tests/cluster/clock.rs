@@ -40,6 +40,7 @@ fn ten_minutes_of_clock_difference_are_no_alarm() -> Result<()> {
                 ensure!(answers.silent.is_none(), "{}: {peer}: {answers:?}", node.name());
             }
         }
+        // A time and no state: that nothing happens can only be watched.
         thread::sleep(PERIOD);
     }
     let after = (leader(&lab)?, sql(&lab, "n1", timeline)?);
