@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use trilith_core::status::State;
 use trilith_tests::lab::{Lab, Spec};
 
-use crate::cluster::{all_formed, leader, sql, start, subject};
+use trilith_tests::quorums::{all_formed, leader, sql, start, subject};
 
 /// How long to look for a false alarm: several of every period in which somebody calls somebody dead.
 const LOOK: Duration = Duration::from_mins(1);

@@ -13,8 +13,7 @@ use serde_yaml::Value;
 use trilith_core::config::NetworkName;
 use trilith_tests::command::output;
 use trilith_tests::lab::{Container, Cut, Lab, Spec};
-
-use crate::cluster::{PATIENCE, all_formed, leader, start};
+use trilith_tests::quorums::{PATIENCE, all_formed, leader, start, subject};
 
 /// Ports that neighbours on a core network may reach; on upstream SSH alone.
 const UPSTREAM: [u16; 1] = [22];
@@ -188,8 +187,7 @@ fn a_cut_of_one_network_is_no_way_in(lab: &Lab) -> Result<()> {
     lab.cut(Cut { node: alone.clone(), from: Vec::new(), network: Some("cluster".into()) })?;
     let node = lab.node(&alone)?;
     node.wait_status("it says that it is alone", PATIENCE, |status| {
-        crate::cluster::subject(status, "zookeeper")
-            .is_ok_and(|zookeeper| zookeeper.details.role.is_none())
+        subject(status, "zookeeper").is_ok_and(|zookeeper| zookeeper.details.role.is_none())
     })?;
     let upstream =
         node.config()?.networks.iter().find(|network| network.name == NetworkName::Upstream);

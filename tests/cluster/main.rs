@@ -2,10 +2,16 @@
 
 #![expect(clippy::print_stdout, reason = "figures are shown in the output of the tests")]
 
+use std::time::Instant;
+
 mod clock; // one node's clock is wrong
 mod closed; // what a stranger finds
-mod cluster; // where a cluster stands
 mod harness; // the lab's own promises: what it makes, breaks, and leaves behind
 mod quorum; // forming, joining, losing and finding each other
 mod secrets; // bundles that are refused, and the one that is kept
 mod services; // units killed, stopped, failing, flapping
+
+/// A figure, in the output of the test.
+fn say(what: &str, since: Instant) {
+    println!("{what}: {:.1} s", since.elapsed().as_secs_f64());
+}

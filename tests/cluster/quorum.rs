@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use trilith_tests::lab::{Container, Cut, Lab, Spec, Wait};
-
-use crate::cluster::{
-    PATIENCE, all_formed, coordinators, database_leader, formed, leader, say, sql, start, subject,
+use trilith_tests::quorums::{
+    PATIENCE, all_formed, coordinators, database_leader, formed, leader, sql, start, subject,
     zookeeper_serves,
 };
+
+use crate::say;
 
 #[test]
 fn quorums_form_and_outlive_what_befalls_them() -> Result<()> {

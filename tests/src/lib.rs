@@ -13,4 +13,5 @@ pub mod machine; // a virtual machine in QEMU
 pub mod network; // a network namespace with switches in it
 pub mod node; // a node that boots the image with a bundle
 pub mod qmp; // QEMU's control socket
+pub mod quorums; // where a cluster in the lab stands
 pub mod vlan; // tagged ports in user space

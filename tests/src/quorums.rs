@@ -1,26 +1,27 @@
-//! Where a cluster stands, asked of the services themselves and of the agents that watch over them.
+//! Where a cluster's quorums stand, asked of the services themselves and of the agents that watch over them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use trilith_core::config::Role;
 use trilith_core::status::{NodeStatus, SubjectStatus};
-use trilith_tests::lab::{Container, Lab};
+
+use crate::lab::{Container, Lab};
 
 /// How long a cluster may take to form or to come back before a test fails. The figures are judged elsewhere.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Patroni's own program needs the file that the agent renders, which the node's administrator may read.
 const PATRONI: &str = "/run/trilith/patroni/patroni.yml";
 
 /// Switches nodes on.
-pub(crate) fn start(lab: &Lab, names: &[&str]) -> Result<()> {
+pub fn start(lab: &Lab, names: &[&str]) -> Result<()> {
     names.iter().try_for_each(|name| lab.start(name))
 }
 
 /// The names of the coordinators.
-pub(crate) fn coordinators(lab: &Lab) -> Result<Vec<&str>> {
+pub fn coordinators(lab: &Lab) -> Result<Vec<&str>> {
     let mut names = Vec::new();
     for node in lab.nodes() {
         if node.config()?.role == Role::Coordinator {
@@ -31,7 +32,7 @@ pub(crate) fn coordinators(lab: &Lab) -> Result<Vec<&str>> {
 }
 
 /// Waits until everything that makes the cluster is there: networks, ZooKeeper, Patroni, routing.
-pub(crate) fn all_formed(lab: &Lab) -> Result<()> {
+pub fn all_formed(lab: &Lab) -> Result<()> {
     let all = coordinators(lab)?;
     formed(lab, &all)?;
     for node in lab.nodes() {
@@ -41,14 +42,14 @@ pub(crate) fn all_formed(lab: &Lab) -> Result<()> {
 }
 
 /// Waits until these coordinators serve together, and no other one does.
-pub(crate) fn formed(lab: &Lab, members: &[&str]) -> Result<()> {
+pub fn formed(lab: &Lab, members: &[&str]) -> Result<()> {
     zookeeper_serves(lab, members)?;
     let asked = lab.node(members.first().context("no member")?)?;
     asked.until("Patroni has a leader and replicas", PATIENCE, || patroni(&asked, members))
 }
 
 /// Waits until the ZooKeeper servers of these nodes are in a quorum.
-pub(crate) fn zookeeper_serves(lab: &Lab, members: &[&str]) -> Result<()> {
+pub fn zookeeper_serves(lab: &Lab, members: &[&str]) -> Result<()> {
     for name in members {
         let node = lab.node(name)?;
         node.wait_status("ZooKeeper serves", PATIENCE, |status| {
@@ -84,14 +85,14 @@ fn database(node: &Container<'_>) -> Result<Vec<(String, String, String)>> {
 }
 
 /// The coordinator whose Postgres takes writes, as `asked` knows it.
-pub(crate) fn database_leader<'a>(lab: &'a Lab, asked: &str) -> Result<Container<'a>> {
+pub fn database_leader<'a>(lab: &'a Lab, asked: &str) -> Result<Container<'a>> {
     let members = database(&lab.node(asked)?)?;
     let leader = members.into_iter().find(|(_, role, _)| role == "Leader").context("no leader")?;
     lab.node(&leader.0)
 }
 
 /// Runs SQL on the leader and returns what it prints.
-pub(crate) fn sql(lab: &Lab, asked: &str, statement: &str) -> Result<String> {
+pub fn sql(lab: &Lab, asked: &str, statement: &str) -> Result<String> {
     database_leader(lab, asked)?.shell(&format!(
         "runuser -u postgres -- psql --host=/run/patroni --no-psqlrc -v ON_ERROR_STOP=1 -Atqc \"{statement}\""
     ))
@@ -109,7 +110,7 @@ fn routes(node: &Container<'_>, lab: &Lab) -> Result<()> {
 }
 
 /// The coordinator whose ZooKeeper leads; an error unless there is exactly one.
-pub(crate) fn leader(lab: &Lab) -> Result<String> {
+pub fn leader(lab: &Lab) -> Result<String> {
     let mut leaders = Vec::new();
     for name in coordinators(lab)? {
         let status = lab.node(name)?.status()?;
@@ -121,11 +122,7 @@ pub(crate) fn leader(lab: &Lab) -> Result<String> {
     Ok(leaders[0].to_owned())
 }
 
-pub(crate) fn subject<'a>(status: &'a NodeStatus, name: &str) -> Result<&'a SubjectStatus> {
+/// What a node says of one subject.
+pub fn subject<'a>(status: &'a NodeStatus, name: &str) -> Result<&'a SubjectStatus> {
     status.subjects.get(name).with_context(|| format!("no subject {name}"))
-}
-
-/// A figure, in the output of the test.
-pub(crate) fn say(what: &str, since: Instant) {
-    println!("{what}: {:.1} s", since.elapsed().as_secs_f64());
 }
