@@ -44,6 +44,12 @@ pub(crate) trait Host<S: Subject> {
     /// Cancel-safe, driven by events of the host and never by a timer. An adapter that lost its event
     /// source resolves, and mends it in the next `observe`.
     async fn changed(&mut self);
+
+    /// How many questions and orders it has put to the service since the agent started: what the agent costs
+    /// others. 0 where nobody is asked but the kernel and systemd.
+    fn requests(&self) -> u64 {
+        0
+    }
 }
 
 /// What a loop listens to.
@@ -96,7 +102,7 @@ pub(crate) async fn run<S, H>(
         let started = Instant::now();
         let mut pass = Pass { inputs: &mut inputs, pace: &mut pace, report: &mut report };
         let outcome = pass.run::<S, H>(&mut host, &desired).await;
-        report.passed(started.elapsed());
+        report.passed(started.elapsed(), host.requests());
         let next = settle(outcome, &mut pace, &mut report);
         if wait_for_reason(&mut host, &mut inputs, next, &mut pace).await.is_err() {
             break;

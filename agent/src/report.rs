@@ -122,9 +122,10 @@ impl SubjectReport {
         });
     }
 
-    /// Counts a pass.
-    pub(crate) fn passed(&mut self, took: Duration) {
+    /// Counts a pass, and keeps how much has been asked of the service so far.
+    pub(crate) fn passed(&mut self, took: Duration, requests: u64) {
         self.update(|status| {
+            status.requests = requests;
             status.passes = status.passes.saturating_add(1);
             status.last_pass_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             None

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use trilith_core::status::State;
 use trilith_tests::lab::{Lab, Spec};
-
 use trilith_tests::quorums::{all_formed, leader, sql, start, subject};
 
 /// How long to look for a false alarm: several of every period in which somebody calls somebody dead.

@@ -62,6 +62,9 @@ pub struct SubjectStatus {
     pub passes: u64,
     /// How long the last pass took, in microseconds.
     pub last_pass_us: u64,
+    /// How many questions and orders were put to the service since the agent started.
+    #[serde(default)]
+    pub requests: u64,
     /// What the last look showed beyond the state.
     #[serde(default, skip_serializing_if = "Details::is_empty")]
     pub details: Details,
@@ -191,6 +194,7 @@ impl SubjectStatus {
             steps_applied: 0,
             passes: 0,
             last_pass_us: 0,
+            requests: 0,
             details: Details::default(),
         }
     }

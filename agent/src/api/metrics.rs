@@ -40,54 +40,40 @@ fn render_subjects(status: &NodeStatus, text: &mut Text) {
             text.sample("trilith_subject_state", &labels, u8::from(subject.state.name() == state));
         }
     }
-    each(
-        status,
-        text,
-        ("trilith_subject_state_since_seconds", "gauge"),
-        "When it entered its state.",
-        |subject| subject.since.to_string(),
-    );
-    each(
-        status,
-        text,
-        ("trilith_subject_problems", "gauge"),
-        "What stands in its way.",
-        |subject| problems(&subject.state).to_string(),
-    );
-    each(
-        status,
-        text,
-        ("trilith_subject_steps_applied_total", "counter"),
-        "Steps applied.",
-        |subject| subject.steps_applied.to_string(),
-    );
-    each(status, text, ("trilith_subject_passes_total", "counter"), "Passes made.", |subject| {
-        subject.passes.to_string()
-    });
-    each(
-        status,
-        text,
-        ("trilith_subject_last_pass_seconds", "gauge"),
-        "How long the last pass took.",
-        |subject| {
-            format!("{}.{:06}", subject.last_pass_us / 1_000_000, subject.last_pass_us % 1_000_000)
-        },
-    );
-}
-
-/// One metric for each subject.
-fn each(
-    status: &NodeStatus,
-    text: &mut Text,
-    (name, kind): (&str, &str),
-    help: &str,
-    value: impl Fn(&SubjectStatus) -> String,
-) {
-    text.head(name, kind, help);
-    for (subject, about) in &status.subjects {
-        text.sample(name, &[("subject", subject)], value(about));
+    for (name, kind, help, value) in OF_EACH_SUBJECT {
+        text.head(name, kind, help);
+        for (subject, about) in &status.subjects {
+            text.sample(name, &[("subject", subject)], value(about));
+        }
     }
 }
+
+/// A metric's name, kind, help, and its value for one subject.
+type OfSubject = (&'static str, &'static str, &'static str, fn(&SubjectStatus) -> String);
+
+const OF_EACH_SUBJECT: [OfSubject; 6] = [
+    ("trilith_subject_state_since_seconds", "gauge", "When it entered its state.", |subject| {
+        subject.since.to_string()
+    }),
+    ("trilith_subject_problems", "gauge", "What stands in its way.", |subject| {
+        problems(&subject.state).to_string()
+    }),
+    ("trilith_subject_steps_applied_total", "counter", "Steps applied.", |subject| {
+        subject.steps_applied.to_string()
+    }),
+    ("trilith_subject_passes_total", "counter", "Passes made.", |subject| {
+        subject.passes.to_string()
+    }),
+    (
+        "trilith_subject_requests_total",
+        "counter",
+        "Questions and orders put to the service.",
+        |subject| subject.requests.to_string(),
+    ),
+    ("trilith_subject_last_pass_seconds", "gauge", "How long the last pass took.", |subject| {
+        format!("{}.{:06}", subject.last_pass_us / 1_000_000, subject.last_pass_us % 1_000_000)
+    }),
+];
 
 fn problems(state: &State) -> usize {
     match state {

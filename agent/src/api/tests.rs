@@ -79,7 +79,7 @@ fn metrics_are_a_view_of_the_status() {
     bundle(&report);
     let mut network = report.subject("network");
     network.applied(&"a step");
-    network.passed(Duration::from_micros(1_500_042));
+    network.passed(Duration::from_micros(1_500_042), 7);
     network.set(Stand::Converged);
     let mut status = report.subscribe().borrow().clone();
     status.version = "1".into();

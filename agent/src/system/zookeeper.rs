@@ -64,6 +64,7 @@ pub(crate) struct Ensemble {
     epoch: Option<i64>,
     /// A connection to the serving server, which ends with its quorum.
     standing: Option<TlsStream<TcpStream>>,
+    requests: u64,
 }
 
 impl Ensemble {
@@ -73,7 +74,7 @@ impl Ensemble {
         dialer: watch::Receiver<Option<Dialer>>,
     ) -> Self {
         let places = Places { directory: DIRECTORY.into(), permit: PERMIT.into() };
-        Self { places, views, dialer, files: None, epoch: None, standing: None }
+        Self { places, views, dialer, files: None, epoch: None, standing: None, requests: 0 }
     }
 
     fn watch(&mut self) -> Result<(), FileError> {
@@ -98,10 +99,10 @@ impl Ensemble {
             return Server::Away("this node's certificate is not known yet".into());
         };
         let until = Instant::now() + SETTLES;
-        let mut server = ask::server(&dialer, desired.node).await;
+        let mut server = self.ask(&dialer, desired.node).await;
         while settles && !matches!(server, Server::Serving { .. }) && Instant::now() < until {
             sleep(TRY).await;
-            server = ask::server(&dialer, desired.node).await;
+            server = self.ask(&dialer, desired.node).await;
         }
         if let Server::Serving { role, leader, .. } = &mut server {
             if self.standing.is_none() {
@@ -109,7 +110,7 @@ impl Ensemble {
             }
             if role == "follower"
                 && let Some(node) = leader_of(others)
-                && let Server::Serving { zxid, .. } = ask::server(&dialer, node).await
+                && let Server::Serving { zxid, .. } = self.ask(&dialer, node).await
             {
                 *leader = Some(zxid);
             }
@@ -117,6 +118,11 @@ impl Ensemble {
             self.standing = None;
         }
         server
+    }
+
+    async fn ask(&mut self, dialer: &Dialer, node: NodeId) -> Server {
+        self.requests = self.requests.saturating_add(1);
+        ask::server(dialer, node).await
     }
 
     async fn look(&mut self, desired: &Desired) -> Result<Observed, ZooKeeperError> {
@@ -225,5 +231,9 @@ impl Host<ZooKeeper> for Ensemble {
             changed = self.dialer.changed() => if changed.is_err() { std::future::pending().await },
             () = ask::ends(&mut self.standing) => self.standing = None,
         }
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests
     }
 }
