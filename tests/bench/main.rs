@@ -12,9 +12,12 @@ use clap::Parser;
 mod boot; // power-on to converged, against a bare Debian
 mod build; // cold build, rebuild, sizes
 mod check; // how long the cluster file of a thousand nodes takes
+mod idle; // what an agent costs that has nothing to do
 mod networkd; // the same network as systemd-networkd's files
 mod node; // convergence, memory, CPU and wake-ups in a running node
+mod quorums; // power-on to all quorums, and what the agents cost then
 mod table; // how figures are printed
+mod thousand; // an agent in a cluster of a thousand nodes
 
 use table::Table;
 
@@ -40,6 +43,10 @@ enum Group {
     Build,
     /// `trilith config check` of a thousand nodes.
     Check,
+    /// Power-on to all quorums, from empty disks and with data; what the agents of a formed cluster cost.
+    Quorums,
+    /// The agents of a cluster of a thousand nodes.
+    Thousand,
     /// Sizes of what a build leaves.
     Sizes,
 }
@@ -68,6 +75,12 @@ fn run(options: &Options) -> Result<()> {
     }
     if wanted(Group::Boot) {
         apart(|| boot::figures(&mut table, options.rounds))?;
+    }
+    if wanted(Group::Quorums) {
+        quorums::figures(&mut table, options.rounds)?;
+    }
+    if wanted(Group::Thousand) {
+        thousand::figures(&mut table)?;
     }
     if wanted(Group::Build) {
         build::times(&mut table)?;

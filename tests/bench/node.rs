@@ -10,6 +10,7 @@ use trilith_tests::cluster::Cluster;
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 
+use crate::idle::{self, Idle};
 use crate::networkd;
 use crate::table::{Table, median, seconds};
 
@@ -30,24 +31,15 @@ pub(crate) fn figures(table: &mut Table, rounds: usize) -> Result<()> {
 }
 
 fn idle(table: &mut Table, node: &Node<'_>) -> Result<()> {
-    let said = script(node, "idle", include_str!("guest/idle"), "")?;
-    let numbers: Vec<f64> = said.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-    let [rss, ticks, cpu, wakes, start, cpu_end, wakes_end, end] = numbers[..] else {
-        bail!("the idle script said {said:?}");
-    };
-    let window = end - start;
-    let percent = 100.0 * (cpu_end - cpu) / ticks / window;
-    table.add(
-        "trilithd, resident memory when converged",
-        &format!("{:.1} MiB", rss / 1024.0),
-        "20 MiB",
-    );
+    let said = script(node, "idle", idle::SCRIPT, "")?;
+    let Idle { resident, cpu, wakes, window } = Idle::read(&said)?;
+    table.add("trilithd, resident memory when converged", &format!("{resident:.1} MiB"), "20 MiB");
     table.add(
         "trilithd, CPU of a core when converged",
-        &format!("{percent:.3} % over {window:.0} s"),
+        &format!("{cpu:.3} % over {window:.0} s"),
         "0.2 %",
     );
-    table.add("trilithd, wake-ups", &format!("{:.2} per second", (wakes_end - wakes) / window), "");
+    table.add("trilithd, wake-ups", &format!("{wakes:.2} per second"), "");
     Ok(())
 }
 
