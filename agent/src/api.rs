@@ -1,7 +1,8 @@
 //! The local API: the status over a unix socket, as JSON and as Prometheus text.
 //!
 //! `GET /status` answers at once; `GET /status?wait=converged&timeout=60` answers when the node has converged,
-//! or with the status of the end of that time (in seconds). `GET /metrics` is Prometheus text.
+//! or with the status of the end of that time (in seconds). `subject=NAME` narrows both to one subject.
+//! `GET /metrics` is Prometheus text.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -51,7 +53,7 @@ impl Wait {
     }
 
     /// Whether the status is what was waited for.
-    pub(crate) fn is_over(self, status: &NodeStatus) -> bool {
+    fn is_over(self, status: &NodeStatus) -> bool {
         match self {
             Self::Converged => status.is_converged(),
             Self::Settled => {
@@ -64,12 +66,31 @@ impl Wait {
 }
 
 /// The query of `GET /status`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Ask {
-    wait: Option<Wait>,
+pub(crate) struct Ask {
+    /// Answer when this is so.
+    pub(crate) wait: Option<Wait>,
     /// Seconds; without it, as long as is allowed.
-    timeout: Option<u64>,
+    pub(crate) timeout: Option<u64>,
+    /// Only this one, as if there were no others.
+    pub(crate) subject: Option<String>,
+}
+
+impl Ask {
+    /// Whether the status is what was waited for.
+    pub(crate) fn is_over(&self, status: &NodeStatus) -> bool {
+        self.wait.is_none_or(|wait| wait.is_over(&self.narrow(status)))
+    }
+
+    /// The part of the status that was asked for.
+    fn narrow(&self, status: &NodeStatus) -> NodeStatus {
+        let mut status = status.clone();
+        if let Some(wanted) = &self.subject {
+            status.subjects.retain(|name, _| name == wanted);
+        }
+        status
+    }
 }
 
 /// The API could not begin to listen.
@@ -114,14 +135,20 @@ pub(crate) async fn serve(
 async fn give_status(
     State(mut status): State<watch::Receiver<NodeStatus>>,
     Query(ask): Query<Ask>,
-) -> Json<NodeStatus> {
-    if let Some(wait) = ask.wait {
+) -> Result<Json<NodeStatus>, (StatusCode, String)> {
+    if let Some(wanted) = &ask.subject
+        && !status.borrow().subjects.contains_key(wanted)
+    {
+        let all = status.borrow().subjects.keys().cloned().collect::<Vec<_>>().join(", ");
+        return Err((StatusCode::NOT_FOUND, format!("no subject {wanted}; there are {all}")));
+    }
+    if ask.wait.is_some() {
         let longest = ask.timeout.map_or(LONGEST_WAIT, Duration::from_secs).min(LONGEST_WAIT);
         // Either way the answer is the status as it is then: an error here is the end of the time.
-        let _ = timeout(longest, status.wait_for(|status| wait.is_over(status))).await;
+        let _ = timeout(longest, status.wait_for(|status| ask.is_over(status))).await;
     }
-    let now = status.borrow().clone();
-    Json(now)
+    let now = ask.narrow(&status.borrow());
+    Ok(Json(now))
 }
 
 async fn give_metrics(State(status): State<watch::Receiver<NodeStatus>>) -> impl IntoResponse {

@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -11,7 +10,7 @@ use trilith_core::services::Services;
 use trilith_core::status::Problem;
 use trilith_core::subject::{Plan, Subject};
 
-use crate::api::{self, Wait, client};
+use crate::api::{self, Ask, Wait, client};
 use crate::bundle::{self, Assignment, Reading};
 use crate::daemon;
 use crate::exit::Exit;
@@ -70,6 +69,9 @@ enum Command {
         /// How long to wait, in seconds.
         #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait")]
         timeout: u64,
+        /// Show only this subject, and wait only for it.
+        #[arg(long, value_name = "NAME")]
+        subject: Option<String>,
     },
 }
 
@@ -107,9 +109,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
             }
             Command::Check { bundle } => check(&bundle).await,
             Command::Plan { bundle } => plan(&bundle).await,
-            Command::Status { socket, json, wait, timeout } => {
-                let wait = wait.map(|state| (state, Duration::from_secs(timeout)));
-                status(&socket, json, wait).await
+            Command::Status { socket, json, wait, timeout, subject } => {
+                let timeout = wait.map(|_| timeout);
+                status(&socket, json, Ask { wait, timeout, subject }).await
             }
         }
     })
@@ -209,19 +211,14 @@ fn show<S: Display>(subject: &str, steps: &[S], problems: &[Problem]) {
     }
 }
 
-async fn status(
-    socket: &SocketArg,
-    json: bool,
-    wait: Option<(Wait, Duration)>,
-) -> anyhow::Result<Exit> {
-    let status = client::status(&socket.socket, wait).await?;
+async fn status(socket: &SocketArg, json: bool, ask: Ask) -> anyhow::Result<Exit> {
+    let status = client::status(&socket.socket, &ask).await?;
     if json {
         say(serde_json::to_string_pretty(&status)?);
     } else {
         say(text::full(&status, unix_now()).trim_end());
     }
-    let in_time = wait.is_none_or(|(state, _)| state.is_over(&status));
-    Ok(if in_time { Exit::Ok } else { Exit::NotConverged })
+    Ok(if ask.is_over(&status) { Exit::Ok } else { Exit::NotConverged })
 }
 
 /// Data, for standard output.

@@ -14,7 +14,7 @@ mod build; // cold build, rebuild, sizes
 mod check; // how long the cluster file of a thousand nodes takes
 mod idle; // what an agent costs that has nothing to do
 mod networkd; // the same network as systemd-networkd's files
-mod node; // convergence, memory, CPU and wake-ups in a running node
+mod node; // configuration to converged, in a running node
 mod quorums; // power-on to all quorums, and what the agents cost then
 mod table; // how figures are printed
 mod thousand; // an agent in a cluster of a thousand nodes
@@ -35,7 +35,7 @@ struct Options {
 /// Figures that are measured together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Group {
-    /// Convergence against systemd-networkd; memory, CPU and wake-ups of the idle agent.
+    /// Convergence against systemd-networkd.
     Node,
     /// Power-on to converged against a bare Debian's power-on to login.
     Boot,

@@ -1,4 +1,4 @@
-//! What the agent does and costs in a running node.
+//! How fast the agent brings a network up.
 
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use trilith_tests::cluster::Cluster;
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 
-use crate::idle::{self, Idle};
 use crate::networkd;
 use crate::table::{Table, median, seconds};
 
@@ -23,24 +22,10 @@ pub(crate) fn figures(table: &mut Table, rounds: usize) -> Result<()> {
     let cluster = Cluster::sample(&artifact::cluster("bonds.yaml"))?;
     let node = Node::boot(&network, &cluster, 1)?;
     node.wait_booted()?;
-    idle(table, &node)?;
     for (name, text) in networkd::files(cluster.node(1)?) {
         put(&node, &format!("/run/systemd/network/{name}"), &text)?;
     }
     convergence(table, &node, rounds)
-}
-
-fn idle(table: &mut Table, node: &Node<'_>) -> Result<()> {
-    let said = script(node, "idle", idle::SCRIPT, "")?;
-    let Idle { resident, cpu, wakes, window } = Idle::read(&said)?;
-    table.add("trilithd, resident memory when converged", &format!("{resident:.1} MiB"), "20 MiB");
-    table.add(
-        "trilithd, CPU of a core when converged",
-        &format!("{cpu:.3} % over {window:.0} s"),
-        "0.2 %",
-    );
-    table.add("trilithd, wake-ups", &format!("{wakes:.2} per second"), "");
-    Ok(())
 }
 
 fn convergence(table: &mut Table, node: &Node<'_>, rounds: usize) -> Result<()> {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -10,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use trilith_core::status::NodeStatus;
 
-use super::Wait;
+use super::Ask;
 
 /// Why the agent could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -21,8 +20,8 @@ pub(crate) enum AskError {
     Talk(#[source] hyper::Error),
     #[error("the agent's answer breaks off")]
     Body(#[source] axum::Error),
-    #[error("the agent answers {0}")]
-    Refused(StatusCode),
+    #[error("the agent answers {code}: {text}")]
+    Refused { code: StatusCode, text: String },
     #[error("the agent's answer is not a status")]
     Parse(#[from] serde_json::Error),
     #[error("the request is malformed")]
@@ -33,14 +32,7 @@ pub(crate) enum AskError {
 const LONGEST_ANSWER: usize = 16 << 20;
 
 /// Asks for the status, when told so only once it is as wanted or the time is over.
-pub(crate) async fn status(
-    socket: &Path,
-    wait: Option<(Wait, Duration)>,
-) -> Result<NodeStatus, AskError> {
-    let path = match wait {
-        None => "/status".to_owned(),
-        Some((wait, time)) => format!("/status?wait={}&timeout={}", wait.name(), time.as_secs()),
-    };
+pub(crate) async fn status(socket: &Path, ask: &Ask) -> Result<NodeStatus, AskError> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|source| AskError::Connect { path: socket.into(), source })?;
@@ -49,7 +41,7 @@ pub(crate) async fn status(
         .map_err(AskError::Talk)?;
     // The connection carries the bytes; its own error comes out of the request as well.
     let carrier = tokio::spawn(connection);
-    let request = Request::get(path).header("host", "trilith").body(Body::empty())?;
+    let request = Request::get(path(ask)).header("host", "trilith").body(Body::empty())?;
     let answer = sender.send_request(request).await.map_err(AskError::Talk)?;
     let code = answer.status();
     let body = axum::body::to_bytes(Body::new(answer.into_body()), LONGEST_ANSWER)
@@ -57,7 +49,18 @@ pub(crate) async fn status(
         .map_err(AskError::Body)?;
     carrier.abort();
     if code != StatusCode::OK {
-        return Err(AskError::Refused(code));
+        let text = String::from_utf8_lossy(&body).trim().to_owned();
+        return Err(AskError::Refused { code, text });
     }
     Ok(serde_json::from_slice(&body)?)
+}
+
+/// Names of subjects are plain words: another text makes a request that is malformed.
+fn path(ask: &Ask) -> String {
+    let parts = [
+        ask.wait.map(|wait| format!("wait={}", wait.name())),
+        ask.timeout.map(|seconds| format!("timeout={seconds}")),
+        ask.subject.as_ref().map(|subject| format!("subject={subject}")),
+    ];
+    format!("/status?{}", parts.into_iter().flatten().collect::<Vec<_>>().join("&"))
 }

@@ -44,7 +44,7 @@ async fn the_client_reads_what_the_report_says() {
     report.subject("network").set(Stand::Degraded {
         problems: vec![Problem { object: "eth7".into(), reason: "no such NIC".into() }],
     });
-    let status = client::status(&socket.0, None).await.unwrap();
+    let status = client::status(&socket.0, &Ask::default()).await.unwrap();
     assert_eq!(status, *report.subscribe().borrow());
 }
 
@@ -53,14 +53,12 @@ async fn a_request_can_wait_for_a_state_and_gets_the_status_when_the_time_is_ove
     let socket = Socket::new("wait");
     let report = Report::new(&["network"]);
     tokio::spawn(serve(listen(&socket.0).unwrap(), report.subscribe()));
-    let over = client::status(&socket.0, Some((Wait::Converged, Duration::ZERO))).await.unwrap();
+    let until = |timeout| Ask { wait: Some(Wait::Converged), timeout, subject: None };
+    let over = client::status(&socket.0, &until(Some(0))).await.unwrap();
     assert!(!over.is_converged());
 
     let path = socket.0.clone();
-    let waiting =
-        tokio::spawn(
-            async move { client::status(&path, Some((Wait::Converged, LONGEST_WAIT))).await },
-        );
+    let waiting = tokio::spawn(async move { client::status(&path, &until(None)).await });
     bundle(&report);
     report.subject("network").set(Stand::Converged);
     let status = timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap().unwrap();
@@ -68,8 +66,29 @@ async fn a_request_can_wait_for_a_state_and_gets_the_status_when_the_time_is_ove
 }
 
 #[tokio::test]
+async fn one_subject_is_shown_and_waited_for_as_if_there_were_no_others() {
+    let socket = Socket::new("subject");
+    let report = Report::new(&["network", "services"]);
+    tokio::spawn(serve(listen(&socket.0).unwrap(), report.subscribe()));
+    bundle(&report);
+    report.subject("network").set(Stand::Converged);
+    let ask = |subject: &str| Ask {
+        wait: Some(Wait::Converged),
+        timeout: None,
+        subject: Some(subject.to_owned()),
+    };
+    let status = client::status(&socket.0, &ask("network")).await.unwrap();
+    assert!(status.is_converged() && status.subjects.len() == 1);
+    let error = client::status(&socket.0, &ask("nets")).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the agent answers 404 Not Found: no subject nets; there are network, services"
+    );
+}
+
+#[tokio::test]
 async fn nobody_there_is_an_error_with_the_path() {
-    let error = client::status(Path::new("/no/such.sock"), None).await.unwrap_err();
+    let error = client::status(Path::new("/no/such.sock"), &Ask::default()).await.unwrap_err();
     assert_eq!(error.to_string(), "cannot reach the agent on /no/such.sock");
 }
 

@@ -31,8 +31,9 @@ pub(crate) enum DialError {
     Name(#[from] InvalidDnsNameError),
     #[error("{address}: {source}")]
     Connect { address: SocketAddr, source: io::Error },
-    #[error("{address}: no answer within {} s", LIMIT.as_secs())]
-    Slow { address: SocketAddr },
+    /// Within [`LIMIT`], or nobody has the address: which of the two it is differs from try to try.
+    #[error("{address}: no answer")]
+    Silent { address: SocketAddr },
     #[error("{}", tls::explain(.0))]
     Tls(io::Error),
 }
@@ -65,7 +66,7 @@ impl Dialer {
         let name = ServerName::try_from(peer.host.clone())?;
         let (address, stream) = reach(peer, port).await?;
         let handshake = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream);
-        let stream = timeout(LIMIT, handshake).await.map_err(|_| DialError::Slow { address })?;
+        let stream = timeout(LIMIT, handshake).await.map_err(|_| DialError::Silent { address })?;
         stream.map_err(DialError::Tls)
     }
 }
@@ -77,8 +78,10 @@ async fn reach(peer: &Peer, port: u16) -> Result<(SocketAddr, TcpStream), DialEr
         let address = SocketAddr::new(*ip, port);
         last = match timeout(LIMIT, connect(address)).await {
             Ok(Ok(stream)) => return Ok((address, stream)),
-            Ok(Err(source)) => DialError::Connect { address, source },
-            Err(_) => DialError::Slow { address },
+            Ok(Err(source)) if source.kind() != io::ErrorKind::HostUnreachable => {
+                DialError::Connect { address, source }
+            }
+            Ok(Err(_)) | Err(_) => DialError::Silent { address },
         };
     }
     Err(last)

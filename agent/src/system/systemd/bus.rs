@@ -121,6 +121,9 @@ impl Bus {
             return Ok(());
         }
         let path = self.manager.load_unit(name.as_str()).await?;
+        // systemd unloads a unit that is off and that nobody refers to, and tells of that all units it depends on;
+        // each look would load it again, and so be the cause of the next one. Ends with the connection.
+        self.manager.ref_unit(name.as_str()).await?;
         let rule = MatchRule::builder()
             .msg_type(message::Type::Signal)
             .interface("org.freedesktop.DBus.Properties")?

@@ -40,6 +40,10 @@ impl FakeManager {
         }
     }
 
+    fn ref_unit(&self, name: &str) {
+        assert_ne!(name, "nothing.service", "it is not there");
+    }
+
     async fn list_units_by_names(
         &self,
         names: Vec<String>,
