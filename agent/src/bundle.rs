@@ -7,7 +7,7 @@ use trilith_core::bundle::{Bundle, BundleError};
 use trilith_core::peers::Circle;
 use trilith_core::secrets::Secret;
 use trilith_core::status::{NodeIdentity, Problem};
-use trilith_core::{config, network, node, services, zookeeper};
+use trilith_core::{ceph, config, network, node, osds, pools, services, zookeeper};
 
 use crate::peers::Membership;
 use crate::reconcile::chain;
@@ -46,6 +46,9 @@ pub(crate) struct Assignment {
     pub(crate) services: services::Desired,
     pub(crate) peers: Membership,
     pub(crate) zookeeper: zookeeper::Desired,
+    pub(crate) ceph: ceph::Desired,
+    pub(crate) osds: osds::Desired,
+    pub(crate) pools: pools::Desired,
 }
 
 /// Reads the bundle that somebody has put in place.
@@ -123,7 +126,10 @@ fn assign(bundle: &Bundle) -> Option<Assignment> {
     let peers =
         Membership { circle: Circle::new(config, *id)?, identity: secrets.identity.clone() };
     let zookeeper = node::zookeeper(config, *id, secrets);
-    Some(Assignment { identity, network, services, peers, zookeeper })
+    let ceph = node::ceph(config, *id, secrets);
+    let osds = node::osds(config, *id, secrets);
+    let pools = node::pools(config);
+    Some(Assignment { identity, network, services, peers, zookeeper, ceph, osds, pools })
 }
 
 /// Every reason, each with its place.

@@ -8,11 +8,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tracing::info;
+use trilith_core::ceph::Ceph;
 use trilith_core::network::Network;
+use trilith_core::osds::Osds;
+use trilith_core::pools::Pools;
 use trilith_core::services::Services;
 use trilith_core::subject::Subject;
 use trilith_core::zookeeper::ZooKeeper;
-use trilith_core::{network, services, zookeeper};
+use trilith_core::{ceph, network, osds, pools, services, zookeeper};
 
 use crate::api;
 use crate::exit::Exit;
@@ -23,8 +26,11 @@ use crate::report::log::Reader;
 use crate::report::manager::{self, Manager, watchdog};
 use crate::report::{self, Report};
 use crate::system::bundle::Places;
+use crate::system::ceph::Monitors;
 use crate::system::memory::Memory;
 use crate::system::netlink::Netlink;
+use crate::system::osds::Disks;
+use crate::system::pools::Storage;
 use crate::system::systemd::Systemd;
 use crate::system::zookeeper::Ensemble;
 
@@ -50,6 +56,9 @@ pub(crate) struct Wishes {
     services: watch::Sender<Option<services::Desired>>,
     peers: watch::Sender<Option<Membership>>,
     zookeeper: watch::Sender<Option<zookeeper::Desired>>,
+    ceph: watch::Sender<Option<ceph::Desired>>,
+    osds: watch::Sender<Option<osds::Desired>>,
+    pools: watch::Sender<Option<pools::Desired>>,
 }
 
 /// Runs until SIGTERM or SIGINT. What was brought up stays up: the node works on without its agent.
@@ -63,11 +72,13 @@ async fn run_here(options: Options) -> anyhow::Result<Exit> {
     let listener = api::listen(&options.socket)?;
     let manager = Manager::default();
     let console = Console::start(options.reader);
-    let report = Report::new(&["network", "services", "zookeeper"]);
+    let report = Report::new(&["network", "services", "zookeeper", "ceph", "osds", "pools"]);
     info!(version = env!("CARGO_PKG_VERSION"), "trilithd starts");
 
     let (talk, peers) = Talk::new();
     let ensemble = Ensemble::new(talk.views(), talk.dialer());
+    let monitors = Monitors::new(talk.views());
+    let storage = Storage::new(report.subscribe());
     let mut loops = Loops { tasks: JoinSet::new(), pulses: Pulses::new(), report: &report };
     let wishes = Wishes {
         network: loops.start::<Network, _>("network", Netlink::new(), After::Nothing),
@@ -76,6 +87,9 @@ async fn run_here(options: Options) -> anyhow::Result<Exit> {
         peers,
         // Not after the services: its server waits for what this prepares.
         zookeeper: loops.start::<ZooKeeper, _>("zookeeper", ensemble, After::Settled("network")),
+        ceph: loops.start::<Ceph, _>("ceph", monitors, After::Settled("network")),
+        osds: loops.start::<Osds, _>("osds", Disks::new(), After::Settled("network")),
+        pools: loops.start::<Pools, _>("pools", storage, After::Settled("network")),
     };
     let Loops { mut tasks, pulses, report: _ } = loops;
     let sources = Sources { places: options.places, memory: options.memory };

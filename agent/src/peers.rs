@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tracing::warn;
 use trilith_core::names::NodeId;
 use trilith_core::peers::{Circle, Facts};
-use trilith_core::quorum::Witness;
+use trilith_core::quorum::{Others, Witness};
 use trilith_core::secrets::Identity;
 use trilith_core::status::{NodeStatus, PeerStatus};
 
@@ -47,9 +47,18 @@ pub(crate) enum View {
 /// What is known of the nodes that this one follows. One that was not asked yet is not there.
 pub(crate) type Views = BTreeMap<NodeId, View>;
 
+/// What these nodes say of one subject, as far as they were asked.
+pub(crate) fn witnesses<'a>(
+    views: &Views,
+    nodes: impl Iterator<Item = &'a NodeId>,
+    subject: &str,
+) -> Others {
+    nodes.filter_map(|id| Some((*id, views.get(id)?.witness(subject)))).collect()
+}
+
 impl View {
     /// What the node says of one subject.
-    pub(crate) fn witness(&self, subject: &str) -> Witness {
+    fn witness(&self, subject: &str) -> Witness {
         match self {
             Self::Reachable { facts, .. } => Witness::Says(Box::new(facts.details(subject))),
             Self::Unreachable { reason, .. } => Witness::Silent(reason.clone()),

@@ -41,8 +41,8 @@ pub(crate) trait Host<S: Subject> {
     async fn apply(&mut self, step: &S::Step) -> Result<(), HostError>;
 
     /// Resolves when the host may have changed since the last `observe` began, at once if it already has.
-    /// Cancel-safe, driven by events of the host and never by a timer. An adapter that lost its event
-    /// source resolves, and mends it in the next `observe`.
+    /// Cancel-safe, driven by events of the host, and by a timer only where a service tells nobody of its changes. An
+    /// adapter that lost its event source resolves, and mends it in the next `observe`.
     async fn changed(&mut self);
 
     /// How many questions and orders it has put to the service since the agent started: what the agent costs

@@ -2,12 +2,14 @@
 //!
 //! One cluster goes through all of it, since forming is what takes time, and ends with what it cannot outlive.
 
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use trilith_tests::command::run;
 use trilith_tests::lab::{Container, Cut, Lab, Spec, Wait};
 use trilith_tests::quorums::{
-    PATIENCE, all_formed, coordinators, database_leader, formed, leader, sql, start, subject,
+    PATIENCE, all_formed, ceph, coordinators, database_leader, formed, leader, sql, start, subject,
     zookeeper_serves,
 };
 
@@ -30,20 +32,32 @@ fn quorums_form_and_outlive_what_befalls_them() -> Result<()> {
     two_are_wiped_and_nothing_forms(&lab)
 }
 
-/// Writes a row, which must be there ever after.
+/// Writes a row and an object, which must be there ever after.
 fn write(lab: &Lab, asked: &str, what: &str) -> Result<()> {
-    sql(lab, asked, &format!("insert into kept values ('{what}')")).map(drop)
+    sql(lab, asked, &format!("insert into kept values ('{what}')"))?;
+    ceph::write(&lab.node(asked)?, what, what)
 }
 
 fn all_rows_are_kept(lab: &Lab, asked: &str, rows: &str) -> Result<()> {
     let found = sql(lab, asked, "select what from kept order by 1")?;
     let found: Vec<_> = found.lines().collect();
     ensure!(found.join(" ") == rows, "{found:?} is not {rows}");
+    let node = lab.node(asked)?;
+    for object in rows.split(' ') {
+        ensure!(ceph::read(&node, object)? == object, "the object {object} is lost");
+    }
     Ok(())
 }
 
-/// What runs on a coordinator, and on every node.
-const SERVICES: [&str; 3] = ["zookeeper.service", "patroni.service", "frr.service"];
+/// What runs on a coordinator, as patterns for systemctl.
+const SERVICES: [&str; 6] = [
+    "zookeeper.service",
+    "patroni.service",
+    "frr.service",
+    "ceph-mon@*.service",
+    "ceph-mgr@*.service",
+    "ceph-osd@*.service",
+];
 
 fn killed_services_come_back(lab: &Lab) -> Result<()> {
     let all = coordinators(lab)?;
@@ -52,7 +66,7 @@ fn killed_services_come_back(lab: &Lab) -> Result<()> {
         let others: Vec<&str> = all.iter().copied().filter(|name| *name != node.name()).collect();
         let before = pid(&node, service)?;
         let begin = Instant::now();
-        node.shell(&format!("systemctl kill --signal=KILL {service}"))?;
+        node.shell(&format!("systemctl kill --signal=KILL '{service}'"))?;
         zookeeper_serves(lab, &others)?;
         node.until(&format!("another {service} runs"), PATIENCE, || {
             let now = pid(&node, service)?;
@@ -67,7 +81,7 @@ fn killed_services_come_back(lab: &Lab) -> Result<()> {
 }
 
 fn pid(node: &Container<'_>, unit: &str) -> Result<String> {
-    let pid = node.shell(&format!("systemctl show --property=MainPID --value {unit}"))?;
+    let pid = node.shell(&format!("systemctl show --property=MainPID --value '{unit}'"))?;
     Ok(pid.trim().to_owned())
 }
 
@@ -107,15 +121,24 @@ fn one_is_cut_off_says_so_and_is_healed(lab: &Lab) -> Result<()> {
     all_rows_are_kept(lab, &alone, "a-killed b-stopped c-cut")
 }
 
-/// The one that takes writes: its data must be on another one, and come back from there.
+/// The one that takes writes: its data must be on another one, and come back from there. Its new disk is a used one.
 fn one_is_wiped_and_joins(lab: &Lab) -> Result<()> {
     let wiped = database_leader(lab, "n1")?.name();
     let others = coordinators(lab)?.into_iter().filter(|name| *name != wiped).collect::<Vec<_>>();
     lab.kill(wiped)?;
     lab.wipe(wiped)?;
+    for disk in lab.node(wiped)?.disks() {
+        run(Command::new("mkswap").arg(disk))?;
+    }
     formed(lab, &others)?;
     write(lab, others[0], "d-wiped")?;
     start(lab, &[wiped])?;
+    let node = lab.node(wiped)?;
+    node.wait_status("a disk that is not blank is left alone", PATIENCE, |status| {
+        subject(status, "osds").is_ok_and(|osds| osds.state.to_string().contains("not blank: swap"))
+    })?;
+    formed(lab, &coordinators(lab)?)?;
+    node.shell("wipefs --all --quiet /dev/disk/by-id/lab-osd0")?;
     all_formed(lab)?;
     all_rows_are_kept(lab, wiped, "a-killed b-stopped c-cut d-wiped")
 }
@@ -147,6 +170,13 @@ fn two_are_wiped_and_nothing_forms(lab: &Lab) -> Result<()> {
         );
         let database = node.shell("ls /var/lib/postgresql/17/main 2>/dev/null || true")?;
         ensure!(database.is_empty(), "{name} made a new database: {database}");
+        let ceph = subject(&status, "ceph")?;
+        ensure!(
+            ceph.details.role.is_none() && ceph.state.to_string().contains("n3"),
+            "{name} founded a second quorum of monitors: {ceph:#?}"
+        );
+        let stores = node.shell("ls /var/lib/ceph/mon")?;
+        ensure!(stores.is_empty(), "{name} made a store for a monitor: {stores}");
     }
     Ok(())
 }

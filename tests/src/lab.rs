@@ -272,7 +272,7 @@ fn plan(spec: &Spec, cluster: &Cluster, folder: &Path) -> Result<Plan> {
             node.clock = Some(offset.clone());
         });
     }
-    boot::lay(folder, !spec.clocks.is_empty())?;
+    boot::lay(folder, spec.agent.as_deref(), !spec.clocks.is_empty())?;
     Ok(plan)
 }
 

@@ -9,6 +9,8 @@ use trilith_core::status::{NodeStatus, SubjectStatus};
 
 use crate::lab::{Container, Lab};
 
+pub mod ceph; // monitors, OSDs, the pool
+
 /// How long a cluster may take to form or to come back before a test fails. The figures are judged elsewhere.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
@@ -31,10 +33,15 @@ pub fn coordinators(lab: &Lab) -> Result<Vec<&str>> {
     Ok(names)
 }
 
-/// Waits until everything that makes the cluster is there: networks, ZooKeeper, Patroni, routing.
+/// Waits until everything that makes the cluster is there: networks, ZooKeeper, Ceph, Patroni, routing.
 pub fn all_formed(lab: &Lab) -> Result<()> {
     let all = coordinators(lab)?;
-    formed(lab, &all)?;
+    databases_serve(lab, &all)?;
+    // Asked of the agents first: Ceph's own tool costs a second of a processor each time.
+    for node in lab.nodes() {
+        ceph::osds_are_active(&node)?;
+    }
+    ceph::storage_serves(lab, &all, lab.names().len())?;
     for node in lab.nodes() {
         node.until("all routing sessions are established", PATIENCE, || routes(&node, lab))?;
     }
@@ -43,6 +50,11 @@ pub fn all_formed(lab: &Lab) -> Result<()> {
 
 /// Waits until these coordinators serve together, and no other one does.
 pub fn formed(lab: &Lab, members: &[&str]) -> Result<()> {
+    databases_serve(lab, members)?;
+    ceph::storage_serves(lab, members, members.len())
+}
+
+fn databases_serve(lab: &Lab, members: &[&str]) -> Result<()> {
     zookeeper_serves(lab, members)?;
     let asked = lab.node(members.first().context("no member")?)?;
     asked.until("Patroni has a leader and replicas", PATIENCE, || patroni(&asked, members))

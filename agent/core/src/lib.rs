@@ -2,6 +2,7 @@
 
 pub mod belonging; // whom a machine belongs to
 pub mod bundle; // what one node gets
+pub mod ceph; // the coordinator's Ceph monitor and manager
 pub mod config; // the cluster file: YAML text -> merged -> valid Config
 pub mod explain; // every derived value of a node with its derivation
 #[cfg(test)]
@@ -9,7 +10,9 @@ mod golden; // golden plans: one test per subject
 pub mod names; // small valid values: NodeId, IfName, VlanId, Mtu, …
 pub mod network; // links, addresses, routes and sysctls of the core networks
 pub mod node; // what the cluster file means for each subject of one node
+pub mod osds; // the OSDs on the node's disks
 pub mod peers; // what the agents tell each other
+pub mod pools; // Ceph's pools, and how the whole cluster stands
 pub mod quorum; // form or join: when a coordinator with an empty data directory may do which
 pub mod render; // what the services of a node read
 pub mod secrets; // what one node must keep to itself

@@ -11,7 +11,7 @@ use crate::config::{
 use crate::names::{IfName, Mtu, NodeId};
 use crate::secrets::NodeSecrets;
 use crate::secrets::needs::Needs;
-use crate::{network, render, services, zookeeper};
+use crate::{ceph, network, osds, pools, render, services, zookeeper};
 
 #[cfg(test)]
 mod tests;
@@ -83,6 +83,36 @@ pub fn zookeeper(config: &Config, id: NodeId, secrets: &NodeSecrets) -> zookeepe
         members: config.coordinator_nodes().map(|node| (node.id, node.name.clone())).collect(),
         cluster: secrets.ceph.fsid.clone(),
     }
+}
+
+/// Which monitors Ceph has; a node that is no coordinator has nothing to do for them.
+pub fn ceph(config: &Config, id: NodeId, secrets: &NodeSecrets) -> ceph::Desired {
+    let network = config.settings.ceph.public_network;
+    // The same address as in `ceph.conf`: the first of the network.
+    let address = |node: &Node| Some(node.network(network)?.addresses.first()?.address.addr());
+    let nodes = || config.coordinator_nodes();
+    ceph::Desired {
+        node: id,
+        members: nodes().map(|node| (node.id, node.name.clone())).collect(),
+        addresses: nodes().filter_map(|node| Some((node.id, address(node)?))).collect(),
+        cluster: secrets.ceph.fsid.clone(),
+    }
+}
+
+/// The disks that carry OSDs on the node.
+pub fn osds(config: &Config, id: NodeId, secrets: &NodeSecrets) -> osds::Desired {
+    let node = config.node(id);
+    let rules = node.into_iter().flat_map(|node| &node.osds).map(osds::Rule::of).collect();
+    let system = node.and_then(|node| node.system_disk.as_ref()).map(osds::Rule::choosing);
+    osds::Desired { cluster: secrets.ceph.fsid.clone(), rules, system }
+}
+
+/// Ceph's pools, the same for every node: one for the disks of machines, as the cluster file says that pools are.
+pub fn pools(config: &Config) -> pools::Desired {
+    let ceph = &config.settings.ceph;
+    let domain = render::ceph::failure_domain(&ceph.failure_domain).to_owned();
+    let wish = pools::Wish { size: ceph.pool.size, min_size: ceph.pool.min_size, domain };
+    pools::Desired { pools: [(pools::MACHINES.to_owned(), wish)].into() }
 }
 
 fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -141,7 +141,8 @@ impl Follower {
     /// Takes a bundle into force.
     fn adopt(&mut self, found: Found, mut problems: Vec<Problem>) {
         let Found { source, text, assignment, joins } = found;
-        let Assignment { identity, network, services, peers, zookeeper } = assignment;
+        let Assignment { identity, network, services, peers, zookeeper, ceph, osds, pools } =
+            assignment;
         info!(node = identity.id, source = %source.display(), "node bundle read");
         // First remembered, then followed.
         let forgotten = joins.and_then(|joins| self.join(&joins));
@@ -157,6 +158,9 @@ impl Follower {
         set(&self.wishes.services, services);
         set(&self.wishes.peers, peers);
         set(&self.wishes.zookeeper, zookeeper);
+        set(&self.wishes.ceph, ceph);
+        set(&self.wishes.osds, osds);
+        set(&self.wishes.pools, pools);
     }
 
     /// Remembers whom the machine belongs to; or why it could not.

@@ -20,7 +20,7 @@ use trilith_core::zookeeper::{
 };
 
 use super::files::{self, FileError, Ids, Staged, Watch};
-use crate::peers::{Dialer, Views};
+use crate::peers::{Dialer, Views, witnesses};
 use crate::reconcile::{Host, HostError};
 
 mod ask; // `srvr`
@@ -86,13 +86,6 @@ impl Ensemble {
         Ok(())
     }
 
-    /// The other coordinators, as they say themselves.
-    fn others(&mut self, desired: &Desired) -> Others {
-        let views = self.views.borrow_and_update();
-        let members = desired.members.keys().filter(|id| **id != desired.node);
-        members.filter_map(|id| Some((*id, views.get(id)?.witness(SUBJECT)))).collect()
-    }
-
     /// What the server on this node says, and how far its leader is.
     async fn server(&mut self, desired: &Desired, others: &Others, settles: bool) -> Server {
         let Some(dialer) = self.dialer.borrow_and_update().clone() else {
@@ -127,7 +120,8 @@ impl Ensemble {
 
     async fn look(&mut self, desired: &Desired) -> Result<Observed, ZooKeeperError> {
         self.watch()?;
-        let others = self.others(desired);
+        let members = desired.members.keys().filter(|id| **id != desired.node);
+        let others = witnesses(&self.views.borrow_and_update(), members, SUBJECT);
         let directory = self.places.look()?;
         let permit = self.places.permit.exists();
         let elected =

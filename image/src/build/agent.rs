@@ -12,6 +12,9 @@ use super::progress::Progress;
 use super::tools::Tools;
 use crate::exec;
 
+/// The agent's programs, and where they lie in the image: those that no person calls apart.
+const PROGRAMS: [(&str, &str); 2] = [("trilithd", "usr/bin"), ("trilith-rados", "usr/lib/trilith")];
+
 /// What the build of the agent gives.
 pub(crate) struct Agent {
     /// A tree with the agent in it, to be laid over the root.
@@ -31,7 +34,9 @@ pub(crate) fn build(place: &Place, progress: &Progress, tools: &mut Tools) -> Re
     command.args(["build", "--release", "--locked", "--package", "trilith-agent"]);
     exec::run(&mut command, &place.log("agent"), &["Compiling", "error", "Finished"])?;
     let tree = place.kept.join("agent-tree");
-    install(&target.join("release/trilithd"), &tree.join("usr/bin/trilithd"))?;
+    for (program, folder) in PROGRAMS {
+        install(&target.join("release").join(program), &tree.join(folder).join(program))?;
+    }
     let mut list = cargo.command(tools, &place.top, &target);
     list.args(["tree", "--locked", "--package", "trilith-agent", "--prefix", "none"]);
     list.args(["--edges", "normal", "--format", "{p}|{l}"]);

@@ -24,6 +24,10 @@ const NONE: Option<&str> = None;
 /// Where libfaketime lies in the node, if a clock differs.
 const FAKETIME: &str = "usr/lib/trilith/lab/libfaketime.so.1";
 
+/// The agent's program that speaks with Ceph lies beside the agent where both are built, and here in the node.
+const HELPER: &str = "trilith-rados";
+const HELPERS: &str = "usr/lib/trilith";
+
 /// What the boot loader would give to the kernel, as far as it is systemd's; mkosi.conf has the rest.
 const KERNEL_ARGUMENTS: [&str; 4] = [
     "systemd.getty_auto=no",
@@ -33,9 +37,14 @@ const KERNEL_ARGUMENTS: [&str; 4] = [
 ];
 
 /// Lays the files that every node of a lab has beside the image's.
-pub(super) fn lay(folder: &Path, clocks: bool) -> Result<()> {
+pub(super) fn lay(folder: &Path, agent: Option<&Path>, clocks: bool) -> Result<()> {
     let layer = folder.join(LAYER);
     fs::create_dir_all(layer.join("etc"))?;
+    if agent.is_some() {
+        // An image that is older may not have it, and what is bound needs a place.
+        fs::create_dir_all(layer.join(HELPERS))?;
+        fs::write(layer.join(HELPERS).join(HELPER), "")?;
+    }
     if !clocks {
         return Ok(());
     }
@@ -122,6 +131,7 @@ impl Boot<'_> {
         bind(&self.here.join(VAR), &root.join("var"))?;
         if let Some(agent) = &self.plan.agent {
             bind(agent, &root.join("usr/bin/trilithd"))?;
+            bind(&agent.with_file_name(HELPER), &root.join(HELPERS).join(HELPER))?;
         }
         let id = root.join("etc/machine-id");
         fs::write(&id, self.machine_id()?)?;

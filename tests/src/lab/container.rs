@@ -1,7 +1,7 @@
 //! One node of a lab: commands in it, its agent's status, its journal.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -54,6 +54,11 @@ impl<'a> Container<'a> {
     /// Its /var, as the host sees it.
     pub fn var(&self) -> PathBuf {
         self.lab.node_folder(self.plan).join(VAR)
+    }
+
+    /// Its disks for OSDs, as devices of the host.
+    pub fn disks(&self) -> impl Iterator<Item = &'a Path> {
+        self.plan.disks.iter().filter_map(|disk| disk.device.as_deref())
     }
 
     /// Its whole tree of files while it is on, as the host sees it.

@@ -44,7 +44,7 @@ fn rule(disk: &Disk) -> String {
 }
 
 fn osd(osd: &Osd) -> Vec<Fact> {
-    let Osd { disk, count, per_disk, class, db, encrypted } = osd;
+    let Osd { disk, count, per_disk, class, db, encrypted, overwrite } = osd;
     let encrypted = if *encrypted { ", encrypted" } else { "" };
     let total = u32::from(count.get()) * u32::from(per_disk.get());
     let class = class.map_or_else(|| "the disk's kind".to_owned(), |class| class.to_string());
@@ -52,6 +52,10 @@ fn osd(osd: &Osd) -> Vec<Fact> {
     let mut facts = vec![fact("osds", format!("{}{encrypted}", rule(disk)), because)];
     if let Some(db) = db {
         facts.push(fact("osd metadata", rule(&db.disk), format!("{} for each OSD", db.size)));
+    }
+    if !overwrite.is_empty() {
+        let names = list(overwrite.iter().cloned(), "");
+        facts.push(fact("osds over data", names, "what is on these disks may be destroyed"));
     }
     facts
 }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use super::{Facts, HEADER, PERMITS, before_others, bracketed, ports};
 use crate::config::{FailureDomain, NetworkName};
+use crate::osds;
 use crate::services::{Checker, Desired, File, Instances, Limits, Owner, Template, UnitWish};
 
 /// The monitors, named after their nodes.
@@ -16,6 +17,8 @@ pub const MONITOR: Template = Template::fixed("ceph-mon@.service");
 pub const MANAGER: Template = Template::fixed("ceph-mgr@.service");
 /// The OSDs, named by number.
 pub const OSD: Template = Template::fixed("ceph-osd@.service");
+/// What brings up, and first makes, the OSD on a disk; named after the disk.
+pub const DISK: Template = Template::fixed("trilith-osd@.service");
 
 /// The configuration that every program of Ceph reads.
 pub const CONFIG: &str = "/etc/ceph/ceph.conf";
@@ -44,9 +47,9 @@ pub fn desired(facts: Facts<'_>) -> Desired {
     let wish = || UnitWish::default().restarts_on(CONFIG).asks(&restart);
     if facts.coordinates() {
         let keys = format!("{SECRETS}/");
-        let monitor = wish().needs(format!("{PERMITS}/ceph-mon")).limited(before_others());
+        let monitor = wish().needs(crate::ceph::MONITOR_PERMIT).limited(before_others());
         desired.units.insert(MONITOR.of_node(&facts.node.name), monitor);
-        let manager = wish().restarts_on(keys).needs(format!("{PERMITS}/ceph-mgr"));
+        let manager = wish().restarts_on(keys).needs(crate::ceph::MANAGER_PERMIT);
         desired.units.insert(MANAGER.of_node(&facts.node.name), manager);
     }
     let memory = facts.config.settings.ceph.osd_memory.bytes();
@@ -60,6 +63,10 @@ pub fn desired(facts: Facts<'_>) -> Desired {
     let osd = wish().needs("/var/lib/ceph/osd/ceph-%i/ready").limited(limits);
     let folder = "/var/lib/ceph/osd".into();
     desired.instances.insert(OSD, Instances { folder, prefix: "ceph-".into(), wish: osd });
+    // One for each disk that the subject `osds` wishes for: it fills that folder.
+    let wish = UnitWish::default().needs(format!("{}/{}%i/wish", osds::FOLDER, osds::PREFIX));
+    let (folder, prefix) = (osds::FOLDER.into(), osds::PREFIX.into());
+    desired.instances.insert(DISK, Instances { folder, prefix, wish });
     desired
 }
 
@@ -103,6 +110,7 @@ cluster network = {cluster}
 osd pool default size = {size}
 osd pool default min size = {min_size}
 osd crush chooseleaf type = {leaf}
+mon allow pool size one = {single}
 ",
         fsid = facts.secrets.ceph.fsid,
         names = names.join(", "),
@@ -112,6 +120,7 @@ osd crush chooseleaf type = {leaf}
         binding = binding(facts),
         size = ceph.pool.size,
         min_size = ceph.pool.min_size,
+        single = ceph.pool.size == 1,
         leaf = u8::from(ceph.failure_domain != FailureDomain::Osd),
     );
     text.push_str(&daemons(facts));
@@ -140,6 +149,12 @@ log to stderr = false
 log to journald = true
 mon cluster log to file = false
 mon cluster log to journald = true
+# Else the database inside tells hundreds of settings at each start.
+debug rocksdb = 1/5
+debug bluestore = 0/5
+
+# Of the managers' modules that may be left out. The others by default: one serves a second API, one exports NFS.
+mgr initial modules = iostat
 ";
 
 /// What differs between kinds of daemons.
@@ -168,6 +183,9 @@ keyring = {AGENT_SECRETS}/ceph.client.admin.keyring
         "
 [osd]
 osd memory target = {memory}
+# Else each writes to its disk for seconds at every start to measure it, all at once after a power cut; the known rates
+# of its kind of disk are near enough to share it fairly.
+osd mclock skip benchmark = true
 crush location = {location}
 
 [client.bootstrap-osd]

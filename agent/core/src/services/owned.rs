@@ -28,7 +28,7 @@ pub const UNITS: &[UnitName] = &[
 ];
 
 /// All instances of these.
-pub const TEMPLATES: &[Template] = &[ceph::MANAGER, ceph::MONITOR, ceph::OSD];
+pub const TEMPLATES: &[Template] = &[ceph::MANAGER, ceph::MONITOR, ceph::OSD, ceph::DISK];
 
 /// Single files.
 pub const FILES: &[&str] = &[

@@ -98,6 +98,7 @@ fn osd(check: Check<'_>, node: &MergedNode, raw: &RawOsd, spot: Spot) -> Option<
         class: raw.class.get().copied(),
         db: db.ok()?,
         encrypted: given_or(&raw.encrypted, false),
+        overwrite: items(&raw.overwrite).map(|(name, _)| name.clone()).collect(),
     })
 }
 

@@ -120,6 +120,9 @@ pub(in crate::config) struct RawOsd {
     pub(in crate::config) db: Given<RawOsdDb>,
     /// Whether the OSDs are encrypted. Default: false.
     pub(in crate::config) encrypted: Given<bool>,
+    /// Disks of the rule that need not be blank, by serial number or name below /dev/disk/by-id: what is on them is
+    /// destroyed. An OSD of this cluster never is. Default: none.
+    pub(in crate::config) overwrite: List<String>,
 }
 
 /// A faster disk for metadata.

@@ -1,0 +1,182 @@
+//! The Ceph adapter: the monitor's store, the permissions to start, and the monitor on this node.
+//!
+//! The monitor is asked over its admin socket, in JSON: it answers also without quorum, and nothing of Ceph's
+//! libraries, some 24 MiB of memory, is needed for it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use trilith_core::ceph::{
+    Ceph, Desired, MANAGER_PERMIT, MONITOR_PERMIT, MONITORS, Monitor, Observed, SUBJECT, Step,
+    Store, answer,
+};
+use trilith_core::quorum::Others;
+
+use super::admin_socket;
+use super::files::{self, FileError, Ids, Staged, Watch};
+use crate::peers::{Views, witnesses};
+use crate::reconcile::{Host, HostError, chain};
+
+#[cfg(test)]
+mod tests;
+
+/// How often the monitor is asked when nothing is known to have changed: one that loses its quorum tells nobody on
+/// this node. It costs a few KiB over a socket.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Where things are.
+struct Places {
+    monitors: PathBuf,
+    monitor_permit: PathBuf,
+    manager_permit: PathBuf,
+    sockets: PathBuf,
+}
+
+/// The host's monitor.
+pub(crate) struct Monitors {
+    places: Places,
+    views: watch::Receiver<Views>,
+    files: Option<(Vec<PathBuf>, Watch)>,
+    /// When it looks again; never on a node without a monitor.
+    again: Option<Instant>,
+    requests: u64,
+}
+
+impl Monitors {
+    /// Looks at nothing yet.
+    pub(crate) fn new(views: watch::Receiver<Views>) -> Self {
+        let places = Places {
+            monitors: MONITORS.into(),
+            monitor_permit: MONITOR_PERMIT.into(),
+            manager_permit: MANAGER_PERMIT.into(),
+            sockets: admin_socket::FOLDER.into(),
+        };
+        Self { places, views, files: None, again: None, requests: 0 }
+    }
+
+    async fn look(&mut self, desired: &Desired) -> Result<Observed, FileError> {
+        let paths = self.places.watched(desired);
+        if self.files.as_ref().is_none_or(|(watched, _)| *watched != paths) {
+            self.files = Some((paths.clone(), Watch::new(paths)?));
+        }
+        let members = desired.members.keys().filter(|id| **id != desired.node);
+        let others: Others = witnesses(&self.views.borrow_and_update(), members, SUBJECT);
+        let monitor = match self.places.socket(desired) {
+            Some(socket) => self.ask(&socket).await,
+            None => Monitor::Away("this node has none".into()),
+        };
+        self.again = self.places.socket(desired).map(|_| Instant::now() + AGAIN);
+        Ok(Observed {
+            stores: self.places.stores()?,
+            monitor_permit: files::read(&self.places.monitor_permit)?.map(|found| found.text),
+            manager_permit: self.places.manager_permit.exists(),
+            monitor,
+            others,
+        })
+    }
+}
+
+impl Monitors {
+    async fn ask(&mut self, socket: &Path) -> Monitor {
+        self.requests = self.requests.saturating_add(1);
+        match admin_socket::ask(socket, "mon_status").await {
+            Ok(json) => answer::parse(&json),
+            Err(error) => Monitor::Away(chain(&error).to_string()),
+        }
+    }
+}
+
+impl Places {
+    /// What tells by its coming and going that something has changed.
+    fn watched(&self, desired: &Desired) -> Vec<PathBuf> {
+        let mut paths = vec![self.monitor_permit.clone(), self.manager_permit.clone()];
+        if let Some(name) = desired.members.get(&desired.node) {
+            let store = self.store(name.as_str());
+            paths.extend([store.join("cluster"), store.join("quorum"), store]);
+        }
+        paths.extend(self.socket(desired));
+        paths
+    }
+
+    fn store(&self, name: &str) -> PathBuf {
+        self.monitors.join(format!("ceph-{name}"))
+    }
+
+    fn socket(&self, desired: &Desired) -> Option<PathBuf> {
+        let name = desired.members.get(&desired.node)?;
+        Some(self.sockets.join(format!("ceph-mon.{name}.asok")))
+    }
+
+    fn stores(&self) -> Result<BTreeMap<String, Store>, FileError> {
+        let folders = files::list(&self.monitors)?.into_iter().filter(|(_, is_folder)| *is_folder);
+        let mut stores = BTreeMap::new();
+        for (folder, _) in folders {
+            let Some(name) = folder.strip_prefix("ceph-") else { continue };
+            let store = self.monitors.join(&folder);
+            let cluster = files::read(&store.join("cluster"))?;
+            let cluster = cluster.map(|found| found.text.trim().to_owned());
+            let quorum = store.join("quorum").exists();
+            stores.insert(name.to_owned(), Store { cluster, quorum });
+        }
+        Ok(stores)
+    }
+
+    fn carry_out(&self, step: &Step) -> Result<(), FileError> {
+        match step {
+            Step::Forbid => {
+                files::remove(&self.monitor_permit)?;
+                files::remove(&self.manager_permit)
+            }
+            Step::PermitMonitor(text) => write(&self.monitor_permit, text),
+            Step::PermitManager => write(&self.manager_permit, ""),
+            Step::Settle(name) => write(&self.store(name.as_str()).join("quorum"), ""),
+        }
+    }
+}
+
+/// Writes a file that everybody may read, and the folder of permissions if it is the first.
+fn write(path: &Path, text: &str) -> Result<(), FileError> {
+    match path.parent() {
+        Some(folder) if !folder.exists() => files::make_folder(folder, 0o755, Ids::us())?,
+        _ => {}
+    }
+    Staged::new(path, text, 0o644, Ids::us())?.replace()
+}
+
+impl Host<Ceph> for Monitors {
+    async fn observe(&mut self, desired: &Desired) -> Result<Observed, HostError> {
+        Ok(self.look(desired).await?)
+    }
+
+    async fn apply(&mut self, step: &Step) -> Result<(), HostError> {
+        Ok(self.places.carry_out(step)?)
+    }
+
+    async fn changed(&mut self) {
+        let files = async {
+            match &mut self.files {
+                Some((_, watch)) => watch.changed().await.is_err(),
+                None => std::future::pending().await,
+            }
+        };
+        let again = async {
+            match self.again {
+                Some(again) => sleep_until(again).await,
+                None => std::future::pending().await,
+            }
+        };
+        // Cancel safety: the first two say of themselves that they are; the moment does not move.
+        tokio::select! {
+            lost = files => if lost { self.files = None },
+            changed = self.views.changed() => if changed.is_err() { std::future::pending().await },
+            () = again => {}
+        }
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests
+    }
+}

@@ -1,0 +1,87 @@
+//! The pools' adapter: the whole of Ceph, as its monitors say, asked by the coordinator whose monitor leads.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use trilith_core::ceph::SUBJECT;
+use trilith_core::pools::{Desired, Observed, Pools, Step, answer, questions};
+use trilith_core::status::NodeStatus;
+
+use super::rados;
+use crate::reconcile::{Host, HostError};
+
+/// Who may change pools: a coordinator has this key.
+const USER: &str = "admin";
+
+/// How often the monitors are asked when nothing is known to have changed: of what befalls the cluster they tell
+/// nobody who is not connected to them all the time.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// The whole of Ceph.
+pub(crate) struct Storage {
+    /// What this node says of itself: whether its monitor leads.
+    status: watch::Receiver<NodeStatus>,
+    /// What the last look saw of that.
+    leads: bool,
+    /// When it looks again.
+    again: Option<Instant>,
+    requests: u64,
+}
+
+impl Storage {
+    /// Looks at nothing yet.
+    pub(crate) fn new(status: watch::Receiver<NodeStatus>) -> Self {
+        Self { status, leads: false, again: None, requests: 0 }
+    }
+
+    fn count(&mut self, requests: usize) {
+        self.requests = self.requests.saturating_add(u64::try_from(requests).unwrap_or(u64::MAX));
+    }
+}
+
+fn leads(status: &NodeStatus) -> bool {
+    let subject = status.subjects.get(SUBJECT);
+    subject.is_some_and(|ceph| ceph.details.role.as_deref() == Some("leader"))
+}
+
+impl Host<Pools> for Storage {
+    async fn observe(&mut self, desired: &Desired) -> Result<Observed, HostError> {
+        self.leads = leads(&self.status.borrow_and_update());
+        self.again = self.leads.then(|| Instant::now() + AGAIN);
+        if !self.leads {
+            return Ok(Observed::default());
+        }
+        let questions = questions(desired);
+        self.count(questions.len());
+        let replies = rados::ask(USER, &questions).await?;
+        Ok(Observed { cluster: Some(answer::cluster(desired, replies)?) })
+    }
+
+    async fn apply(&mut self, step: &Step) -> Result<(), HostError> {
+        self.count(1);
+        Ok(rados::order(USER, &step.command()).await?)
+    }
+
+    async fn changed(&mut self) {
+        let led = self.leads;
+        let leads_otherwise = async {
+            let otherwise = self.status.wait_for(|status| leads(status) != led).await.is_ok();
+            if !otherwise {
+                std::future::pending::<()>().await;
+            }
+        };
+        // Cancel safety: what was read of the status is compared with what the last look saw, and a moment stays one.
+        match self.again {
+            Some(again) => tokio::select! {
+                () = leads_otherwise => {}
+                () = sleep_until(again) => {}
+            },
+            None => leads_otherwise.await,
+        }
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests
+    }
+}
