@@ -7,7 +7,7 @@ use trilith_core::bundle::{Bundle, BundleError};
 use trilith_core::peers::Circle;
 use trilith_core::secrets::Secret;
 use trilith_core::status::{NodeIdentity, Problem};
-use trilith_core::{ceph, config, network, node, osds, pools, services, zookeeper};
+use trilith_core::{ceph, config, frr, network, node, osds, patroni, pools, services, zookeeper};
 
 use crate::peers::Membership;
 use crate::reconcile::chain;
@@ -49,6 +49,8 @@ pub(crate) struct Assignment {
     pub(crate) ceph: ceph::Desired,
     pub(crate) osds: osds::Desired,
     pub(crate) pools: pools::Desired,
+    pub(crate) patroni: patroni::Desired,
+    pub(crate) frr: frr::Desired,
 }
 
 /// Reads the bundle that somebody has put in place.
@@ -129,7 +131,20 @@ fn assign(bundle: &Bundle) -> Option<Assignment> {
     let ceph = node::ceph(config, *id, secrets);
     let osds = node::osds(config, *id, secrets);
     let pools = node::pools(config);
-    Some(Assignment { identity, network, services, peers, zookeeper, ceph, osds, pools })
+    let patroni = node::patroni(config, *id, secrets);
+    let frr = node::frr(config, *id, secrets)?;
+    Some(Assignment {
+        identity,
+        network,
+        services,
+        peers,
+        zookeeper,
+        ceph,
+        osds,
+        pools,
+        patroni,
+        frr,
+    })
 }
 
 /// Every reason, each with its place.

@@ -5,21 +5,33 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use tokio::sync::watch;
+use trilith_core::ceph::Ceph;
+use trilith_core::frr::Frr;
 use trilith_core::network::Network;
+use trilith_core::osds::Osds;
+use trilith_core::patroni::Patroni;
 use trilith_core::services::Services;
 use trilith_core::status::Problem;
 use trilith_core::subject::{Plan, Subject};
+use trilith_core::zookeeper::ZooKeeper;
 
 use crate::api::{self, Ask, Wait, client};
 use crate::bundle::{self, Assignment, Reading};
 use crate::daemon;
 use crate::exit::Exit;
+use crate::peers::{Dialer, ask_once};
 use crate::reconcile::{self, Host};
 use crate::report::{log, text, unix_now};
 use crate::system::bundle::Places;
+use crate::system::ceph::Monitors;
+use crate::system::frr::Router;
 use crate::system::memory::{self, Memory};
 use crate::system::netlink::Netlink;
+use crate::system::osds::Disks;
+use crate::system::patroni::Database;
 use crate::system::systemd::Systemd;
+use crate::system::zookeeper::Ensemble;
 
 /// Brings a Trilith node to its desired state and keeps it there.
 #[derive(Debug, Parser)]
@@ -108,7 +120,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
                 daemon::run(daemon::Options { places, memory, socket, reader }).await
             }
             Command::Check { bundle } => check(&bundle).await,
-            Command::Plan { bundle } => plan(&bundle).await,
+            Command::Plan { bundle } => Box::pin(plan(&bundle)).await,
             Command::Status { socket, json, wait, timeout, subject } => {
                 let timeout = wait.map(|_| timeout);
                 status(&socket, json, Ask { wait, timeout, subject }).await
@@ -183,12 +195,38 @@ async fn plan(arg: &BundleArg) -> anyhow::Result<Exit> {
         Ok(assignment) => assignment,
         Err(exit) => return Ok(exit),
     };
-    let network = look::<Network, _>(Netlink::new(), &assignment.network).await?;
-    let services = look::<Services, _>(Systemd::new(), &assignment.services).await?;
-    show("network", &network.steps, &network.problems);
-    show("services", &services.steps, &services.problems);
-    let converged = network.is_converged() && services.is_converged();
-    Ok(if converged { Exit::Ok } else { Exit::NotConverged })
+    let Assignment { identity: _, network, services, peers, zookeeper, ceph, osds, .. } =
+        &assignment;
+    // Ceph's pools are not looked at: only a monitor that leads does, and that it leads is known to the agent that runs.
+    let Assignment { pools: _, patroni, frr, .. } = &assignment;
+    // Asked now, as the running agent asks them all the time.
+    let dialer = Dialer::new(peers).context("this node's certificate cannot be used")?;
+    let (_, views) = watch::channel(ask_once(&peers.circle, &dialer).await);
+    let (_, dialer) = watch::channel(Some(dialer));
+    let ensemble = Ensemble::new(views.clone(), dialer.clone());
+    let database = Database::new(views.clone(), dialer);
+    let monitors = Monitors::new(views.clone());
+    let all = [
+        would::<Network, _>("network", Netlink::new(), network).await?,
+        would::<Services, _>("services", Systemd::new(), services).await?,
+        would::<ZooKeeper, _>("zookeeper", ensemble, zookeeper).await?,
+        would::<Ceph, _>("ceph", monitors, ceph).await?,
+        would::<Osds, _>("osds", Disks::new(), osds).await?,
+        would::<Patroni, _>("patroni", database, patroni).await?,
+        would::<Frr, _>("frr", Router::new(views), frr).await?,
+    ];
+    Ok(if all.into_iter().all(|is| is) { Exit::Ok } else { Exit::NotConverged })
+}
+
+/// Prints what would be done for one subject, and says whether that is nothing.
+async fn would<S: Subject, H: Host<S>>(
+    subject: &str,
+    host: H,
+    desired: &S::Desired,
+) -> anyhow::Result<bool> {
+    let plan = look::<S, H>(host, desired).await?;
+    show(subject, &plan.steps, &plan.problems);
+    Ok(plan.is_converged())
 }
 
 async fn look<S: Subject, H: Host<S>>(

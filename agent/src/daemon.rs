@@ -9,13 +9,15 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tracing::info;
 use trilith_core::ceph::Ceph;
+use trilith_core::frr::Frr;
 use trilith_core::network::Network;
 use trilith_core::osds::Osds;
+use trilith_core::patroni::Patroni;
 use trilith_core::pools::Pools;
 use trilith_core::services::Services;
 use trilith_core::subject::Subject;
 use trilith_core::zookeeper::ZooKeeper;
-use trilith_core::{ceph, network, osds, pools, services, zookeeper};
+use trilith_core::{ceph, frr, network, osds, patroni, pools, services, zookeeper};
 
 use crate::api;
 use crate::exit::Exit;
@@ -27,9 +29,11 @@ use crate::report::manager::{self, Manager, watchdog};
 use crate::report::{self, Report};
 use crate::system::bundle::Places;
 use crate::system::ceph::Monitors;
+use crate::system::frr::Router;
 use crate::system::memory::Memory;
 use crate::system::netlink::Netlink;
 use crate::system::osds::Disks;
+use crate::system::patroni::Database;
 use crate::system::pools::Storage;
 use crate::system::systemd::Systemd;
 use crate::system::zookeeper::Ensemble;
@@ -50,6 +54,10 @@ pub(crate) struct Options {
     pub(crate) reader: Reader,
 }
 
+/// The subjects, as the status names them.
+const SUBJECTS: [&str; 8] =
+    ["network", "services", "zookeeper", "ceph", "osds", "pools", "patroni", "frr"];
+
 /// The desired state of each subject, on its way to the loops.
 pub(crate) struct Wishes {
     network: watch::Sender<Option<network::Desired>>,
@@ -59,6 +67,8 @@ pub(crate) struct Wishes {
     ceph: watch::Sender<Option<ceph::Desired>>,
     osds: watch::Sender<Option<osds::Desired>>,
     pools: watch::Sender<Option<pools::Desired>>,
+    patroni: watch::Sender<Option<patroni::Desired>>,
+    frr: watch::Sender<Option<frr::Desired>>,
 }
 
 /// Runs until SIGTERM or SIGINT. What was brought up stays up: the node works on without its agent.
@@ -72,13 +82,15 @@ async fn run_here(options: Options) -> anyhow::Result<Exit> {
     let listener = api::listen(&options.socket)?;
     let manager = Manager::default();
     let console = Console::start(options.reader);
-    let report = Report::new(&["network", "services", "zookeeper", "ceph", "osds", "pools"]);
+    let report = Report::new(&SUBJECTS);
     info!(version = env!("CARGO_PKG_VERSION"), "trilithd starts");
 
     let (talk, peers) = Talk::new();
     let ensemble = Ensemble::new(talk.views(), talk.dialer());
     let monitors = Monitors::new(talk.views());
     let storage = Storage::new(report.subscribe());
+    let database = Database::new(talk.views(), talk.dialer());
+    let router = Router::new(talk.views());
     let mut loops = Loops { tasks: JoinSet::new(), pulses: Pulses::new(), report: &report };
     let wishes = Wishes {
         network: loops.start::<Network, _>("network", Netlink::new(), After::Nothing),
@@ -90,6 +102,8 @@ async fn run_here(options: Options) -> anyhow::Result<Exit> {
         ceph: loops.start::<Ceph, _>("ceph", monitors, After::Settled("network")),
         osds: loops.start::<Osds, _>("osds", Disks::new(), After::Settled("network")),
         pools: loops.start::<Pools, _>("pools", storage, After::Settled("network")),
+        patroni: loops.start::<Patroni, _>("patroni", database, After::Settled("network")),
+        frr: loops.start::<Frr, _>("frr", router, After::Settled("network")),
     };
     let Loops { mut tasks, pulses, report: _ } = loops;
     let sources = Sources { places: options.places, memory: options.memory };

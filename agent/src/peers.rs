@@ -21,12 +21,13 @@ use crate::report::{Report, unix_now};
 
 mod client; // follows one node
 mod dial; // connections to the cluster's nodes
+pub(crate) mod http; // one question to a service of a node
 mod server; // tells the others
 #[cfg(test)]
 mod tests;
 mod tls; // who may talk to whom
 
-pub(crate) use dial::{DialError, Dialer};
+pub(crate) use dial::{DialError, Dialer, ends};
 
 /// Who this node talks with, and by which certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,6 +179,22 @@ impl Talk {
         let door = server::Door::new(circle.clone(), server_tls, nudges);
         round.spawn_local(server::serve(door, report.subscribe()));
     }
+}
+
+/// Asks each followed node once: for a look that changes nothing.
+pub(crate) async fn ask_once(circle: &Circle, dialer: &Dialer) -> Views {
+    let own = Report::new(&[]).subscribe();
+    let mut views = Views::new();
+    for peer in circle.followed.iter().filter_map(|id| circle.others.get(id)) {
+        let follower = client::Follower::new(peer.clone(), dialer.clone(), own.clone());
+        let since = unix_now();
+        let view = match follower.once().await {
+            Ok(facts) => View::Reachable { facts: Box::new(facts), since },
+            Err(error) => View::Unreachable { reason: error.to_string(), since },
+        };
+        views.insert(peer.id, view);
+    }
+    views
 }
 
 /// Keeps the status right about who answers.

@@ -8,10 +8,13 @@ mod credentials; // encryption for the disk
 mod exec; // programs that are run
 pub(crate) mod files; // whole files: read, written, watched
 pub(crate) mod firmware; // what SMBIOS says about the machine
+pub(crate) mod frr; // the routing sessions, by vtysh
 pub(crate) mod memory; // what the agent remembers on the disk
 pub(crate) mod netlink; // links, addresses, routes, parameters of the network
 pub(crate) mod osds; // disks, and wishes for OSDs on them
+pub(crate) mod patroni; // Patroni, by its REST API
 pub(crate) mod pools; // the whole of Ceph, as its monitors say
 mod rados; // commands to Ceph's monitors
 pub(crate) mod systemd; // units by D-Bus, and the files that they read
+mod turns; // a node's place in the turns of a service
 pub(crate) mod zookeeper; // ZooKeeper's data directory and server

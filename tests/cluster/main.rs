@@ -10,6 +10,7 @@ mod harness; // the lab's own promises: what it makes, breaks, and leaves behind
 mod quorum; // forming, joining, losing and finding each other
 mod secrets; // bundles that are refused, and the one that is kept
 mod services; // units killed, stopped, failing, flapping
+mod turns; // changes of all coordinators, one after the other
 
 /// A figure, in the output of the test.
 fn say(what: &str, since: Instant) {

@@ -99,6 +99,21 @@ impl Cluster {
         Ok(fs::read_to_string(self.at(FILE))?)
     }
 
+    /// Changes the cluster file, as an operator with an editor does. What [`Cluster::config`] says stays as it was.
+    pub fn edit(&self, change: impl FnOnce(&mut Value)) -> Result<()> {
+        let mut file: Value = serde_yaml::from_str(&self.text()?)?;
+        change(&mut file);
+        fs::write(self.at(FILE), serde_yaml::to_string(&file)?)
+            .with_context(|| format!("cannot write {}", self.at(FILE).display()))
+    }
+
+    /// `trilith cluster rotate`: replaces a secret by a new one.
+    pub fn rotate(&self, secret: &str) -> Result<()> {
+        let mut rotate = self.trilith(&["rotate"])?;
+        rotate.arg(secret).arg("--identity").arg(self.at(IDENTITY));
+        run(&mut rotate).map(drop)
+    }
+
     /// The private key.
     pub fn key(&self) -> PathBuf {
         self.at(KEY)

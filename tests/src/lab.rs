@@ -11,8 +11,9 @@ mod plan; // what a lab consists of
 mod power; // on, off, cut, wiped
 mod wiring; // cables, and partitions between them
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, ErrorKind};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -192,6 +193,27 @@ impl Lab {
             None => fs::remove_file(&path),
         }
         .with_context(|| format!("cannot change {}", path.display()))
+    }
+
+    /// Gives every node that is on its bundle anew, made from the cluster file and the secrets as they are now, and the
+    /// others at their next boot.
+    pub fn deliver(&self) -> Result<()> {
+        self.nodes().try_for_each(|node| self.deliver_to(&node))
+    }
+
+    /// The same for one node.
+    pub fn deliver_to(&self, node: &Container<'_>) -> Result<()> {
+        let bundle = self.cluster.bundle(node.config()?.id.into())?;
+        self.give(node.name(), Some(&bundle))?;
+        if !node.is_on() {
+            return Ok(());
+        }
+        let folder = node.root()?.join("run/trilith");
+        let (new, path) = (folder.join("bundle.yaml.new"), folder.join(BUNDLE));
+        fs::write(&new, bundle)
+            .and_then(|()| fs::set_permissions(&new, Permissions::from_mode(0o600)))
+            .and_then(|()| fs::rename(&new, &path))
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// A node's bundle and an empty /var.

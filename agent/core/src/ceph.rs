@@ -16,6 +16,7 @@ use crate::names::{NodeId, NodeName};
 use crate::quorum::{self, Data, Decision, Others, Witness};
 use crate::status::{Details, Problem};
 use crate::subject::{Plan, Subject};
+use crate::turns::{self, Seen, Table};
 
 pub mod answer; // what a monitor says of itself
 #[cfg(test)]
@@ -69,6 +70,9 @@ pub struct Observed {
     pub manager_permit: bool,
     /// The monitor on this node.
     pub monitor: Monitor,
+    /// Where this node stands with its turn to restart Ceph's daemons.
+    #[serde(default)]
+    pub turn: Seen,
     /// The other coordinators.
     #[serde(default)]
     pub others: Others,
@@ -114,6 +118,17 @@ pub enum Step {
     Settle(NodeName),
     /// Permit the manager to start.
     PermitManager,
+    /// Something about the turn to restart.
+    Turn(turns::Step),
+}
+
+impl Monitor {
+    fn role(&self) -> Option<&str> {
+        match self {
+            Self::In { role, .. } => Some(role),
+            Self::Away(_) | Self::Out(_) => None,
+        }
+    }
 }
 
 impl Subject for Ceph {
@@ -148,6 +163,12 @@ impl Subject for Ceph {
         };
         permit(desired, observed, store, &mut plan);
         keep(desired, observed, name, &mut plan);
+        let Desired { node: me, members, .. } = desired;
+        let role = observed.monitor.role();
+        let table = Table { members, me: *me, role, others: &observed.others };
+        let turn = turns::plan(table, &observed.turn);
+        plan.steps.extend(turn.steps.into_iter().map(Step::Turn));
+        plan.problems.extend(turn.problems);
         plan
     }
 
@@ -173,7 +194,8 @@ impl Subject for Ceph {
         };
         let members = desired.members.iter().map(word).collect();
         let data = Some(data(desired, &observed.stores));
-        Details { data, role, leader, members, ..Details::default() }
+        let turn = Some(observed.turn.stand);
+        Details { data, role, leader, members, turn, ..Details::default() }
     }
 }
 
@@ -276,6 +298,7 @@ impl fmt::Display for Step {
             Self::Settle(name) => {
                 write!(f, "note in {MONITORS}/ceph-{name} that it was in a quorum")
             }
+            Self::Turn(step) => step.fmt(f),
             Self::PermitManager => write!(f, "permit the manager to start"),
         }
     }

@@ -5,12 +5,14 @@ pub mod bundle; // what one node gets
 pub mod ceph; // the coordinator's Ceph monitor and manager
 pub mod config; // the cluster file: YAML text -> merged -> valid Config
 pub mod explain; // every derived value of a node with its derivation
+pub mod frr; // the routing sessions of a node
 #[cfg(test)]
 mod golden; // golden plans: one test per subject
 pub mod names; // small valid values: NodeId, IfName, VlanId, Mtu, …
 pub mod network; // links, addresses, routes and sysctls of the core networks
 pub mod node; // what the cluster file means for each subject of one node
 pub mod osds; // the OSDs on the node's disks
+pub mod patroni; // the coordinator's Patroni and its Postgres
 pub mod peers; // what the agents tell each other
 pub mod pools; // Ceph's pools, and how the whole cluster stands
 pub mod quorum; // form or join: when a coordinator with an empty data directory may do which
@@ -20,4 +22,5 @@ pub mod services; // the units that run on a node, and the files that they read
 pub mod sighting; // what a node without a bundle tells the person in front of it
 pub mod status; // what a node says about itself
 pub mod subject; // the one trait: Desired, Observed, Step, plan()
+pub mod turns; // which coordinator may restart its part of a service next
 pub mod zookeeper; // the coordinator's ZooKeeper server and its data directory

@@ -11,7 +11,7 @@ use crate::config::{
 use crate::names::{IfName, Mtu, NodeId};
 use crate::secrets::NodeSecrets;
 use crate::secrets::needs::Needs;
-use crate::{ceph, network, osds, pools, render, services, zookeeper};
+use crate::{ceph, frr, network, osds, patroni, pools, render, services, zookeeper};
 
 #[cfg(test)]
 mod tests;
@@ -113,6 +113,24 @@ pub fn pools(config: &Config) -> pools::Desired {
     let domain = render::ceph::failure_domain(&ceph.failure_domain).to_owned();
     let wish = pools::Wish { size: ceph.pool.size, min_size: ceph.pool.min_size, domain };
     pools::Desired { pools: [(pools::MACHINES.to_owned(), wish)].into() }
+}
+
+/// Which database cluster the node belongs to; a node that is no coordinator has nothing to do for it.
+pub fn patroni(config: &Config, id: NodeId, secrets: &NodeSecrets) -> patroni::Desired {
+    let postgres = &config.settings.postgres;
+    patroni::Desired {
+        node: id,
+        members: config.coordinator_nodes().map(|node| (node.id, node.name.clone())).collect(),
+        synchronous: postgres.patroni.synchronous,
+        shared: render::patroni::dynamic(postgres),
+        port: postgres.port,
+        accounts: secrets.postgres.iter().flat_map(render::patroni::accounts).collect(),
+    }
+}
+
+/// The routing sessions of the node; `None` if the cluster has no such node.
+pub fn frr(config: &Config, id: NodeId, secrets: &NodeSecrets) -> Option<frr::Desired> {
+    Some(render::frr::sessions(render::Facts::new(config, id, secrets)?))
 }
 
 fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

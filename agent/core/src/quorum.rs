@@ -95,6 +95,18 @@ pub enum Decision {
 /// The other coordinators as this one sees them. Every other member is there.
 pub type Others = BTreeMap<NodeId, Witness>;
 
+/// The role of the member that leads, in every service that has one.
+pub const LEADER: &str = "leader";
+
+/// Who leads, by its own word.
+pub fn leader(others: &Others) -> Option<NodeId> {
+    let leads = |witness: &Witness| match witness {
+        Witness::Says(details) => details.role.as_deref() == Some(LEADER),
+        Witness::Silent(_) => false,
+    };
+    others.iter().find(|(_, witness)| leads(witness)).map(|(id, _)| *id)
+}
+
 /// Decides for a coordinator whose own data directory is empty.
 ///
 /// `members` are all coordinators with this one. A member that `others` lacks counts as silent.

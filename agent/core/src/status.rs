@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::quorum::Data;
+use crate::turns;
 
 /// Why something is not as desired: the object and the reason, for people.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -90,6 +91,9 @@ pub struct Details {
     /// How far this node is behind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<Lag>,
+    /// Where this node stands with its turn to restart; `None`: it has none, or has not looked yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turn: Option<turns::Stand>,
     /// What only this kind of service has, such as a version.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub more: BTreeMap<String, String>,
@@ -112,7 +116,7 @@ impl Details {
 
     /// One line for each part, for people.
     pub fn lines(&self) -> Vec<String> {
-        let Self { data, role, leader, members, lag, more } = self;
+        let Self { data, role, leader, members, lag, turn, more } = self;
         let members: Vec<_> = members.iter().map(|(name, word)| format!("{name} {word}")).collect();
         let members = (!members.is_empty()).then(|| members.join(", "));
         let parts = [
@@ -121,6 +125,7 @@ impl Details {
             ("leader", leader.clone()),
             ("members", members),
             ("lag", lag.as_ref().map(|lag| format!("{} {}", lag.behind, lag.unit))),
+            ("turn", turn.and_then(turns::Stand::word)),
         ];
         let parts =
             parts.into_iter().filter_map(|(name, value)| Some(format!("{name}: {}", value?)));
@@ -172,6 +177,12 @@ pub struct BundleStatus {
     pub source: Option<String>,
     /// What is wrong with the bundle that was found last. The last good one goes on meanwhile.
     pub problems: Vec<Problem>,
+    /// What will go wrong with the bundle in force if nobody does anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Problem>,
+    /// The last second in which the node's certificate holds, since 1970-01-01 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_ends: Option<u64>,
 }
 
 impl NodeStatus {

@@ -15,6 +15,7 @@ use crate::names::{NodeId, NodeName};
 use crate::quorum::{self, Data, Decision, Others};
 use crate::status::{Details, Lag, Problem};
 use crate::subject::{Plan, Subject};
+use crate::turns::{self, Seen, Table};
 
 pub mod answer; // what a server says to `srvr`
 #[cfg(test)]
@@ -55,6 +56,9 @@ pub struct Observed {
     pub permit: bool,
     /// The server on this node.
     pub server: Server,
+    /// Where this node stands with its turn to restart it.
+    #[serde(default)]
+    pub turn: Seen,
     /// The other coordinators.
     #[serde(default)]
     pub others: Others,
@@ -114,6 +118,8 @@ pub enum Step {
     Number(NodeId),
     /// Give the permission to start.
     Permit,
+    /// Something about the turn to restart.
+    Turn(turns::Step),
 }
 
 impl Subject for ZooKeeper {
@@ -138,6 +144,12 @@ impl Subject for ZooKeeper {
             Data::Empty => empty(desired, observed, &mut plan),
             Data::Founding | Data::Present { .. } => keep(desired, observed, &mut plan),
         }
+        let Desired { node: me, members, .. } = desired;
+        let role = observed.server.role();
+        let table = Table { members, me: *me, role, others: &observed.others };
+        let turn = turns::plan(table, &observed.turn);
+        plan.steps.extend(turn.steps.into_iter().map(Step::Turn));
+        plan.problems.extend(turn.problems);
         plan
     }
 
@@ -150,6 +162,7 @@ impl Subject for ZooKeeper {
             data: Some(data(desired, &observed.directory)),
             role: role.clone(),
             lag: observed.server.lag(),
+            turn: Some(observed.turn.stand),
             ..Details::default()
         };
         if let Server::Serving { zxid, .. } = observed.server {
@@ -214,6 +227,11 @@ impl Directory {
         !self.files.is_empty()
     }
 
+    /// Prepared, and not yet marked by a server that found nothing to begin with (epoch -1).
+    fn is_begun(&self) -> bool {
+        self.cluster.is_some() && self.myid.is_some() && self.epoch.is_none()
+    }
+
     /// A database that was never part of a quorum is the empty snapshot of the founding and epoch 0.
     fn had_quorum(&self) -> bool {
         let more = self.files.iter().any(|file| file != "snapshot.0");
@@ -227,6 +245,10 @@ fn empty(desired: &Desired, observed: &Observed, plan: &mut Plan<Step>) {
     let mark = Step::Mark(desired.cluster.clone());
     match quorum::decide(&desired.members, desired.node, &observed.others) {
         Decision::Wait(reasons) => plan.problems.extend(reasons),
+        // The server has just taken `initialize` away, and its database is not there yet.
+        Decision::Form if observed.permit && observed.directory.is_begun() => {
+            plan.problems.extend(serving(desired, observed));
+        }
         // The server may already run, with what was removed under it, and would not look for `initialize` again.
         // If the others found without this one, it joins them.
         Decision::Form if observed.permit => plan.problems.push(problem(
@@ -297,6 +319,7 @@ impl fmt::Display for Step {
             Self::Initialize => write!(f, "found: write {DIRECTORY}/initialize"),
             Self::Number(id) => write!(f, "write {DIRECTORY}/myid: {id}"),
             Self::Permit => write!(f, "permit the server to start"),
+            Self::Turn(step) => step.fmt(f),
         }
     }
 }

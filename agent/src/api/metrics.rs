@@ -24,6 +24,13 @@ pub(super) fn render(status: &NodeStatus) -> String {
     text.sample("trilith_converged", &[], u8::from(status.is_converged()));
     text.head("trilith_bundle_problems", "gauge", "Problems of the bundle that was found last.");
     text.sample("trilith_bundle_problems", &[], status.bundle.problems.len());
+    text.head("trilith_warnings", "gauge", "What will go wrong if nobody does anything.");
+    text.sample("trilith_warnings", &[], status.bundle.warnings.len());
+    if let Some(ends) = status.bundle.certificate_ends {
+        let name = "trilith_certificate_end_seconds";
+        text.head(name, "gauge", "The last second in which the node's certificate holds.");
+        text.sample(name, &[], ends);
+    }
     render_subjects(status, &mut text);
     text.0
 }

@@ -23,7 +23,7 @@ impl Drop for Socket {
 fn bundle(report: &Report) {
     let node = NodeIdentity { cluster: "demo".into(), id: 3, name: "n3".into() };
     let bundle =
-        BundleStatus { source: Some("/run/trilith/bundle.yaml".into()), problems: Vec::new() };
+        BundleStatus { source: Some("/run/trilith/bundle.yaml".into()), ..BundleStatus::default() };
     report.set_bundle(Some(node), bundle);
 }
 
@@ -102,6 +102,7 @@ fn metrics_are_a_view_of_the_status() {
     network.set(Stand::Converged);
     let mut status = report.subscribe().borrow().clone();
     status.version = "1".into();
+    status.bundle.certificate_ends = Some(1_950_000_000);
     for subject in status.subjects.values_mut() {
         subject.since = 1_800_000_000;
     }

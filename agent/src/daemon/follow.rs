@@ -10,15 +10,16 @@ use tracing::{info, warn};
 use trilith_core::belonging::Belonging;
 use trilith_core::network;
 use trilith_core::secrets::Secret;
+use trilith_core::secrets::certificate::{Certificate, warning};
 use trilith_core::sighting::Sighting;
 use trilith_core::status::{BundleStatus, NodeIdentity, Problem};
 
 use super::Wishes;
 use crate::bundle::{self, Assignment, Found, Reading};
 use crate::reconcile::{Host, chain};
-use crate::report::Report;
 use crate::report::console::Console;
 use crate::report::manager::Manager;
+use crate::report::{Report, unix_now};
 use crate::system::bundle::Places;
 use crate::system::files::{self, Watch};
 use crate::system::firmware;
@@ -30,6 +31,9 @@ const GATHER: Duration = Duration::from_secs(1);
 
 /// How long until a bundle that could not be kept is tried again, if nothing else happens before.
 const KEEP_AGAIN: Duration = Duration::from_mins(1);
+
+/// How often the clock is looked at for the end of the certificate: nobody tells when 60 days are left.
+const CLOCK: Duration = Duration::from_hours(1);
 
 /// Where bundles come from.
 pub(super) struct Sources {
@@ -52,6 +56,8 @@ pub(super) struct Follower {
     problems: Vec<Problem>,
     /// Why the bundle in force is not kept for the next boot.
     unkept: Option<Problem>,
+    /// What was told last of the certificate's end.
+    warned: Option<Problem>,
     onlooker: Onlooker,
 }
 
@@ -62,6 +68,8 @@ struct InForce {
     text: Secret,
     /// Whether it lies encrypted in the agent's folder.
     kept: bool,
+    /// When the node's certificate ends, in seconds since 1970-01-01 UTC.
+    ends: Option<u64>,
 }
 
 impl Follower {
@@ -75,9 +83,19 @@ impl Follower {
         let files = Watch::new(sources.places.paths().to_vec())?;
         let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let onlooker = Onlooker { netlink: Netlink::new(), console, shown: String::new() };
-        let (current, problems, unkept) = (None, Vec::new(), None);
-        let mut follower =
-            Self { sources, files, hangup, wishes, report, current, problems, unkept, onlooker };
+        let (current, problems, unkept, warned) = (None, Vec::new(), None, None);
+        let mut follower = Self {
+            sources,
+            files,
+            hangup,
+            wishes,
+            report,
+            current,
+            problems,
+            unkept,
+            warned,
+            onlooker,
+        };
         follower.read();
         if follower.current.is_none() {
             follower.read_kept().await;
@@ -106,6 +124,7 @@ impl Follower {
                 }
                 () = self.onlooker.news(), if unknown => {}
                 () = sleep(KEEP_AGAIN), if self.unkept.is_some() => {}
+                () = sleep(CLOCK) => self.tell(),
             }
         }
     }
@@ -141,8 +160,18 @@ impl Follower {
     /// Takes a bundle into force.
     fn adopt(&mut self, found: Found, mut problems: Vec<Problem>) {
         let Found { source, text, assignment, joins } = found;
-        let Assignment { identity, network, services, peers, zookeeper, ceph, osds, pools } =
-            assignment;
+        let Assignment {
+            identity,
+            network,
+            services,
+            peers,
+            zookeeper,
+            ceph,
+            osds,
+            pools,
+            patroni,
+            frr,
+        } = assignment;
         info!(node = identity.id, source = %source.display(), "node bundle read");
         // First remembered, then followed.
         let forgotten = joins.and_then(|joins| self.join(&joins));
@@ -150,7 +179,9 @@ impl Follower {
         problems.extend(forgotten);
         let kept = source == self.sources.memory.bundle_path()
             || self.current.as_ref().is_some_and(|before| before.kept && before.text == text);
-        self.current = Some(InForce { identity, source, text, kept });
+        let certificate = Certificate::read(&peers.identity.certificate).ok();
+        let ends = certificate.and_then(|it| u64::try_from(it.not_after).ok());
+        self.current = Some(InForce { identity, source, text, kept, ends });
         self.problems = problems;
         self.tell();
         // The loops wake only for what is different.
@@ -161,6 +192,8 @@ impl Follower {
         set(&self.wishes.ceph, ceph);
         set(&self.wishes.osds, osds);
         set(&self.wishes.pools, pools);
+        set(&self.wishes.patroni, patroni);
+        set(&self.wishes.frr, frr);
     }
 
     /// Remembers whom the machine belongs to; or why it could not.
@@ -219,11 +252,19 @@ impl Follower {
         self.tell();
     }
 
-    fn tell(&self) {
+    fn tell(&mut self) {
+        let certificate_ends = self.current.as_ref().and_then(|current| current.ends);
+        let warnings = certificate_ends.and_then(|ends| warning(ends, unix_now()));
+        if self.warned != warnings {
+            warn_of(warnings.as_slice());
+            self.warned.clone_from(&warnings);
+        }
+        let warnings = warnings.into_iter().collect();
         let identity = self.current.as_ref().map(|current| current.identity.clone());
         let source = self.current.as_ref().map(|current| current.source.display().to_string());
         let problems = self.problems.iter().chain(&self.unkept).cloned().collect();
-        self.report.set_bundle(identity, BundleStatus { source, problems });
+        let bundle = BundleStatus { source, problems, warnings, certificate_ends };
+        self.report.set_bundle(identity, bundle);
     }
 }
 

@@ -8,15 +8,14 @@ use axum::body::Body;
 use axum::http::header::{ETAG, HOST, IF_NONE_MATCH};
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use trilith_core::peers::{Facts, PORT, Peer, VERSION};
 use trilith_core::status::NodeStatus;
 
-use super::{Board, DialError, Dialer, server, tls};
+use super::http::{self, AskError};
+use super::{Board, Dialer, server, tls};
 
 /// How long the server may wait for news before it says that there are none.
 const WAIT: Duration = Duration::from_mins(1);
@@ -33,7 +32,7 @@ const LONGEST_ANSWER: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FollowError {
     #[error(transparent)]
-    Dial(#[from] DialError),
+    Connect(#[from] AskError),
     #[error("{}", tls::explain(.0))]
     Talk(hyper::Error),
     #[error("no answer within {} s", (WAIT + GRACE).as_secs())]
@@ -99,7 +98,7 @@ impl Follower {
     ) -> Result<std::convert::Infallible, FollowError> {
         // Ends with this function, and the connection with it.
         let mut carrier = JoinSet::new();
-        let mut sender = self.connect(&mut carrier).await?;
+        let mut sender = http::connect(&self.dialer, self.peer.id, PORT, &mut carrier).await?;
         let mut seen: Option<HeaderValue> = None;
         loop {
             let mut request = Request::get(server::FACTS).header(HOST, &self.peer.host);
@@ -119,17 +118,6 @@ impl Follower {
         }
     }
 
-    async fn connect(
-        &self,
-        carrier: &mut JoinSet<hyper::Result<()>>,
-    ) -> Result<SendRequest<Body>, FollowError> {
-        let stream = TokioIo::new(self.dialer.dial(self.peer.id, PORT).await?);
-        let talk = hyper::client::conn::http1::handshake(stream).await;
-        let (sender, connection) = talk.map_err(FollowError::Talk)?;
-        carrier.spawn(connection);
-        Ok(sender)
-    }
-
     /// Reads an answer; `None`: nothing is new.
     async fn read(&self, answer: Response<Incoming>) -> Result<Option<Facts>, FollowError> {
         let code = answer.status();
@@ -143,16 +131,28 @@ impl Follower {
                 return Err(FollowError::Refused { code, text });
             }
         }
-        let AnyVersion { version } = serde_json::from_slice(&body)?;
+        self.judge(&body).map(Some)
+    }
+
+    /// Asks once.
+    pub(super) async fn once(&self) -> Result<Facts, FollowError> {
+        let request = Request::get(server::FACTS).body(Body::empty())?;
+        let text = http::ask(&self.dialer, (self.peer.id, PORT), request, GRACE).await?;
+        self.judge(text.as_bytes())
+    }
+
+    /// Whether these are facts, and this peer's.
+    fn judge(&self, body: &[u8]) -> Result<Facts, FollowError> {
+        let AnyVersion { version } = serde_json::from_slice(body)?;
         if version != VERSION {
             return Err(FollowError::Version(version));
         }
-        let facts: Facts = serde_json::from_slice(&body)?;
+        let facts: Facts = serde_json::from_slice(body)?;
         let own = self.own.borrow().node.as_ref().map(|node| node.cluster.clone());
         if facts.node != self.peer.id || own.is_some_and(|own| own != facts.cluster) {
             return Err(FollowError::Stranger { node: facts.node.into(), cluster: facts.cluster });
         }
-        Ok(Some(facts))
+        Ok(facts)
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -93,4 +94,11 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     super::server::probe(&socket2::SockRef::from(&stream))?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Resolves when the connection ends, never if there is none. Cancel-safe: nothing is ever sent over it.
+pub(crate) async fn ends(stream: &mut Option<TlsStream<TcpStream>>) {
+    let Some(stream) = stream else { return std::future::pending().await };
+    let mut byte = [0];
+    while stream.read(&mut byte).await.is_ok_and(|read| read > 0) {}
 }

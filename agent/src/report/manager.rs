@@ -127,7 +127,7 @@ mod tests {
         NodeStatus {
             version: "1".into(),
             node: None,
-            bundle: BundleStatus { source: source.map(Into::into), problems: Vec::new() },
+            bundle: BundleStatus { source: source.map(Into::into), ..BundleStatus::default() },
             subjects: [("network".to_owned(), subject)].into(),
             peers: BTreeMap::new(),
         }

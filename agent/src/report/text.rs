@@ -11,6 +11,7 @@ pub(crate) fn news(before: Option<&NodeStatus>, now: &NodeStatus) -> Vec<String>
     if before.is_none_or(|before| before.node != now.node || before.bundle != now.bundle) {
         lines.extend(who(now));
         lines.extend(now.bundle.problems.iter().map(|problem| format!("bundle: {problem}")));
+        lines.extend(now.bundle.warnings.iter().map(|warning| format!("warning: {warning}")));
     }
     for (name, subject) in &now.subjects {
         let old = before.and_then(|before| before.subjects.get(name));
@@ -38,6 +39,9 @@ pub(crate) fn full(status: &NodeStatus, now: u64) -> String {
     let _ = writeln!(text, "{who}; trilithd {}", status.version);
     for problem in &status.bundle.problems {
         let _ = writeln!(text, "  bundle: {problem}");
+    }
+    for warning in &status.bundle.warnings {
+        let _ = writeln!(text, "  warning: {warning}");
     }
     for (name, subject) in &status.subjects {
         subject_lines(&mut text, name, subject, now);
@@ -104,7 +108,7 @@ mod tests {
             node: Some(NodeIdentity { cluster: "demo".into(), id: 3, name: "n3".into() }),
             bundle: BundleStatus {
                 source: Some("/run/trilith/bundle.yaml".into()),
-                problems: Vec::new(),
+                ..BundleStatus::default()
             },
             subjects: [
                 ("network".to_owned(), subject(network, 100)),

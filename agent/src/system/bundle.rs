@@ -15,8 +15,8 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// One file alone, or the usual ones: what systemd was given for this boot (SMBIOS, a credential on the ESP),
-    /// what somebody put there since, and what the installation left in the agent's folder.
+    /// One file alone, or the usual ones: what somebody put there since the boot, what systemd was given for this boot
+    /// (SMBIOS, a credential on the ESP), and what the installation left in the agent's folder.
     pub(crate) fn new(only: Option<&Path>, folder: &Path) -> std::io::Result<Self> {
         if let Some(path) = only {
             return Ok(Self { paths: vec![std::path::absolute(path)?], only: true });
@@ -25,7 +25,7 @@ impl Places {
         let credentials = credentials.map_or_else(|| PathBuf::from(CREDENTIALS), PathBuf::from);
         let here = std::path::absolute(folder)?.join("bundle.yaml");
         let paths =
-            vec![credentials.join("trilith.bundle"), "/run/trilith/bundle.yaml".into(), here];
+            vec!["/run/trilith/bundle.yaml".into(), credentials.join("trilith.bundle"), here];
         Ok(Self { paths, only: false })
     }
 

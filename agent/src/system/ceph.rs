@@ -17,6 +17,7 @@ use trilith_core::quorum::Others;
 
 use super::admin_socket;
 use super::files::{self, FileError, Ids, Staged, Watch};
+use super::turns::Turns;
 use crate::peers::{Views, witnesses};
 use crate::reconcile::{Host, HostError, chain};
 
@@ -33,6 +34,7 @@ struct Places {
     monitor_permit: PathBuf,
     manager_permit: PathBuf,
     sockets: PathBuf,
+    turns: Turns,
 }
 
 /// The host's monitor.
@@ -53,6 +55,7 @@ impl Monitors {
             monitor_permit: MONITOR_PERMIT.into(),
             manager_permit: MANAGER_PERMIT.into(),
             sockets: admin_socket::FOLDER.into(),
+            turns: Turns::of(SUBJECT, Some("ceph-")),
         };
         Self { places, views, files: None, again: None, requests: 0 }
     }
@@ -64,6 +67,8 @@ impl Monitors {
         }
         let members = desired.members.keys().filter(|id| **id != desired.node);
         let others: Others = witnesses(&self.views.borrow_and_update(), members, SUBJECT);
+        // Before the monitor is asked: if the marks are gone, it is the new process that answers.
+        let turn = self.places.turns.look()?;
         let monitor = match self.places.socket(desired) {
             Some(socket) => self.ask(&socket).await,
             None => Monitor::Away("this node has none".into()),
@@ -74,6 +79,7 @@ impl Monitors {
             monitor_permit: files::read(&self.places.monitor_permit)?.map(|found| found.text),
             manager_permit: self.places.manager_permit.exists(),
             monitor,
+            turn,
             others,
         })
     }
@@ -98,6 +104,7 @@ impl Places {
             paths.extend([store.join("cluster"), store.join("quorum"), store]);
         }
         paths.extend(self.socket(desired));
+        paths.extend(self.turns.paths());
         paths
     }
 
@@ -131,6 +138,7 @@ impl Places {
                 files::remove(&self.manager_permit)
             }
             Step::PermitMonitor(text) => write(&self.monitor_permit, text),
+            Step::Turn(step) => self.turns.carry_out(step),
             Step::PermitManager => write(&self.manager_permit, ""),
             Step::Settle(name) => write(&self.store(name.as_str()).join("quorum"), ""),
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -40,11 +40,43 @@ fn last(said: &[String]) -> String {
 /// Runs a program to its end, without input, in a clean environment, and gives what it wrote to its output. It is
 /// killed when it takes too long, or when this call is dropped.
 pub(crate) async fn run<A: AsRef<OsStr>>(program: &str, args: &[A]) -> Result<String, ExecError> {
+    answer(program, args, TAIL).await
+}
+
+/// The same with this text as input, which no other process can read, unlike arguments.
+pub(crate) async fn tell<A: AsRef<OsStr>>(
+    program: &str,
+    args: &[A],
+    input: &str,
+) -> Result<String, ExecError> {
+    let mut command = command(program);
+    command.args(args).stdin(Stdio::piped());
+    finish(program, command, input, TAIL).await
+}
+
+/// The same, and of what it wrote this many bytes, from the end.
+pub(crate) async fn answer<A: AsRef<OsStr>>(
+    program: &str,
+    args: &[A],
+    most: usize,
+) -> Result<String, ExecError> {
+    let mut command = command(program);
+    command.args(args);
+    finish(program, command, "", most).await
+}
+
+async fn finish(
+    program: &str,
+    mut command: Command,
+    input: &str,
+    most: usize,
+) -> Result<String, ExecError> {
     let start = |source| ExecError::Start { program: program.into(), source };
-    let mut child = command(program).args(args).spawn().map_err(start)?;
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let ended = timeout(LIMIT, async { tokio::join!(tail(out), tail(err), child.wait()) }).await;
-    let Ok((out, err, status)) = ended else {
+    let mut child = command.spawn().map_err(start)?;
+    let (given, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let talk =
+        async { tokio::join!(give(given, input), tail(out, most), tail(err, TAIL), child.wait()) };
+    let Ok(((), out, err, status)) = timeout(LIMIT, talk).await else {
         return Err(ExecError::Late { program: program.into() });
     };
     let status = status.map_err(start)?;
@@ -70,13 +102,20 @@ fn command(program: &str) -> Command {
     command
 }
 
+/// Writes all of it, and ends there. A program that does not want to hear it says so by how it ends.
+async fn give(stream: Option<impl AsyncWrite + Unpin>, text: &str) {
+    if let Some(mut stream) = stream {
+        let _ = stream.write_all(text.as_bytes()).await;
+    }
+}
+
 /// Reads to the end and keeps the last part, so that a program that talks without end costs no memory.
-async fn tail(stream: Option<impl AsyncRead + Unpin>) -> String {
+async fn tail(stream: Option<impl AsyncRead + Unpin>, most: usize) -> String {
     let Some(mut stream) = stream else { return String::new() };
     let (mut kept, mut chunk) = (Vec::new(), vec![0; 4096]);
     while let Ok(n @ 1..) = stream.read(&mut chunk).await {
         kept.extend_from_slice(&chunk[..n]);
-        kept.drain(..kept.len().saturating_sub(TAIL));
+        kept.drain(..kept.len().saturating_sub(most));
     }
     String::from_utf8_lossy(&kept).into_owned()
 }

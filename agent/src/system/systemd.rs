@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use trilith_core::services::{Desired, Manager, Observed, Services, Step, UnitName, UnitWish};
 
-use super::exec::ExecError;
 use super::files::{FileError, Watch};
 use crate::reconcile::{Host, HostError, chain};
 
@@ -26,6 +25,7 @@ mod tests;
 mod unit; // one unit's properties
 
 use bus::{BUS, Bus};
+use checker::CheckError;
 
 /// What failed, and on which unit.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,7 @@ pub(crate) enum SystemdError {
     #[error("the system bus is not there")]
     Away,
     #[error("the new {path} is refused, the old one stays")]
-    Refused { path: String, source: ExecError },
+    Refused { path: String, source: CheckError },
     #[error(transparent)]
     File(#[from] FileError),
 }

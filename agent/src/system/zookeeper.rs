@@ -14,13 +14,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::client::TlsStream;
 use trilith_core::names::NodeId;
-use trilith_core::quorum::{Others, Witness};
+use trilith_core::quorum::{self, Others};
 use trilith_core::zookeeper::{
     DIRECTORY, Desired, Directory, Observed, PERMIT, Server, Step, ZooKeeper,
 };
 
 use super::files::{self, FileError, Ids, Staged, Watch};
-use crate::peers::{Dialer, Views, witnesses};
+use super::turns::Turns;
+use crate::peers::{Dialer, Views, ends, witnesses};
 use crate::reconcile::{Host, HostError};
 
 mod ask; // `srvr`
@@ -43,6 +44,7 @@ const TRY: Duration = Duration::from_millis(50);
 struct Places {
     directory: PathBuf,
     permit: PathBuf,
+    turns: Turns,
 }
 
 /// What failed.
@@ -73,7 +75,8 @@ impl Ensemble {
         views: watch::Receiver<Views>,
         dialer: watch::Receiver<Option<Dialer>>,
     ) -> Self {
-        let places = Places { directory: DIRECTORY.into(), permit: PERMIT.into() };
+        let turns = Turns::of(SUBJECT, Some("zookeeper."));
+        let places = Places { directory: DIRECTORY.into(), permit: PERMIT.into(), turns };
         Self { places, views, dialer, files: None, epoch: None, standing: None, requests: 0 }
     }
 
@@ -81,7 +84,8 @@ impl Ensemble {
         if self.files.is_none() {
             let names = ["cluster", "myid", "initialize", "version-2", "version-2/currentEpoch"];
             let paths = names.iter().map(|name| self.places.directory.join(name));
-            self.files = Some(Watch::new(paths.chain([self.places.permit.clone()]).collect())?);
+            let others = self.places.turns.paths().into_iter().chain([self.places.permit.clone()]);
+            self.files = Some(Watch::new(paths.chain(others).collect())?);
         }
         Ok(())
     }
@@ -102,7 +106,7 @@ impl Ensemble {
                 self.standing = ask::connect(&dialer, desired.node).await.ok();
             }
             if role == "follower"
-                && let Some(node) = leader_of(others)
+                && let Some(node) = quorum::leader(others)
                 && let Server::Serving { zxid, .. } = self.ask(&dialer, node).await
             {
                 *leader = Some(zxid);
@@ -124,6 +128,8 @@ impl Ensemble {
         let others = witnesses(&self.views.borrow_and_update(), members, SUBJECT);
         let directory = self.places.look()?;
         let permit = self.places.permit.exists();
+        // Before the server is asked: if the mark is gone, it is the new process that answers.
+        let turn = self.places.turns.look()?;
         let elected =
             directory.epoch != self.epoch && directory.epoch.is_some_and(|epoch| epoch > 0);
         self.epoch = directory.epoch;
@@ -132,17 +138,8 @@ impl Ensemble {
         } else {
             Server::Away("this node is no coordinator".into())
         };
-        Ok(Observed { directory, permit, server, others })
+        Ok(Observed { directory, permit, server, turn, others })
     }
-}
-
-/// Who leads, by its own word.
-fn leader_of(others: &Others) -> Option<NodeId> {
-    let leads = |witness: &Witness| match witness {
-        Witness::Says(details) => details.role.as_deref() == Some("leader"),
-        Witness::Silent(_) => false,
-    };
-    others.iter().find(|(_, witness)| leads(witness)).map(|(id, _)| *id)
 }
 
 impl Places {
@@ -190,6 +187,7 @@ impl Places {
                 }
                 write(&self.permit, "")?;
             }
+            Step::Turn(step) => self.turns.carry_out(step)?,
         }
         Ok(())
     }
@@ -223,7 +221,7 @@ impl Host<ZooKeeper> for Ensemble {
             lost = files => if lost { self.files = None },
             changed = self.views.changed() => if changed.is_err() { std::future::pending().await },
             changed = self.dialer.changed() => if changed.is_err() { std::future::pending().await },
-            () = ask::ends(&mut self.standing) => self.standing = None,
+            () = ends(&mut self.standing) => self.standing = None,
         }
     }
 

@@ -38,18 +38,25 @@ enum Kind {
     Operator,
     SshHostKeys,
     Bgp,
-    /// One that a service keeps in its own database.
-    Kept(Kept),
+    ZooKeeper(Keeper),
+    Postgres(Account),
+    /// The key of one of Ceph's entities, which the monitors keep in their own database.
+    Ceph(String),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Kept {
-    ZooKeeperAgent,
-    ZooKeeperPatroni,
-    PostgresSuperuser,
-    PostgresReplication,
-    PostgresRewind,
-    Ceph(String),
+/// The accounts of ZooKeeper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keeper {
+    Agent,
+    Patroni,
+}
+
+/// The accounts of Postgres.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Account {
+    Superuser,
+    Replication,
+    Rewind,
 }
 
 impl Kind {
@@ -61,14 +68,14 @@ impl Kind {
             ("operator", Self::Operator),
             ("ssh-host-keys", Self::SshHostKeys),
             ("bgp", Self::Bgp),
-            ("zookeeper-agent", Self::Kept(Kept::ZooKeeperAgent)),
-            ("zookeeper-patroni", Self::Kept(Kept::ZooKeeperPatroni)),
-            ("postgres-superuser", Self::Kept(Kept::PostgresSuperuser)),
-            ("postgres-replication", Self::Kept(Kept::PostgresReplication)),
-            ("postgres-rewind", Self::Kept(Kept::PostgresRewind)),
+            ("zookeeper-agent", Self::ZooKeeper(Keeper::Agent)),
+            ("zookeeper-patroni", Self::ZooKeeper(Keeper::Patroni)),
+            ("postgres-superuser", Self::Postgres(Account::Superuser)),
+            ("postgres-replication", Self::Postgres(Account::Replication)),
+            ("postgres-rewind", Self::Postgres(Account::Rewind)),
         ];
         let own = own.into_iter().map(|(name, kind)| (name.to_owned(), kind));
-        let ceph = |entity: &String| (entity.clone(), Self::Kept(Kept::Ceph(entity.clone())));
+        let ceph = |entity: &String| (entity.clone(), Self::Ceph(entity.clone()));
         own.chain(secrets.ceph.keys.keys().map(ceph)).collect()
     }
 
@@ -84,7 +91,14 @@ impl Kind {
             Self::Bgp => {
                 "password of BGP inside the cluster: sessions between old and new are down until all have it"
             }
-            Self::Kept(_) => "kept by a running service as well: only with --not-formed",
+            Self::ZooKeeper(_) => {
+                "password of an account of ZooKeeper, to which nothing stored there belongs"
+            }
+            Self::Postgres(_) => {
+                "password of an account of Postgres: the leader takes it over; in between, nodes with the one bundle open \
+                 no new connection to nodes with the other, and those that stand go on"
+            }
+            Self::Ceph(_) => "kept by the running monitors as well: only with --not-formed",
         }
     }
 }
@@ -112,7 +126,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         );
         return Ok(exit::usage(&reason));
     };
-    if matches!(kind, Kind::Kept(_)) && !options.not_formed {
+    if matches!(kind, Kind::Ceph(_)) && !options.not_formed {
         return Ok(exit::usage(&kept(name)));
     }
     let next = rotate(&mut secrets, &cluster.config, kind, super::now())?;
@@ -124,8 +138,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
 /// Why it is refused.
 fn kept(name: &str) -> String {
     format!(
-        "{name} also lies in the database of a running service, which would go on with the old one and shut the \
-         nodes out. Give --not-formed if the cluster has never formed or its disks are wiped"
+        "{name} also lies in the database of Ceph's monitors, which would go on with the old key and shut the nodes out: \
+         it cannot be replaced in a cluster that runs. Give --not-formed if the cluster has never formed or its disks \
+         are wiped"
     )
 }
 
@@ -156,29 +171,21 @@ fn rotate(
             }
         }
         Kind::Bgp => secrets.bgp = make::password()?,
-        Kind::Kept(kept) => replace_kept(secrets, kept, now)?,
-    }
-    Ok("replaced; now give every node its new bundle")
-}
-
-fn replace_kept(
-    secrets: &mut ClusterSecrets,
-    kept: &Kept,
-    now: OffsetDateTime,
-) -> anyhow::Result<()> {
-    let password = make::password;
-    match kept {
-        Kept::ZooKeeperAgent => secrets.zookeeper.agent = password()?,
-        Kept::ZooKeeperPatroni => secrets.zookeeper.patroni = Some(password()?),
-        Kept::PostgresSuperuser => secrets.postgres.superuser = password()?,
-        Kept::PostgresReplication => secrets.postgres.replication = password()?,
-        Kept::PostgresRewind => secrets.postgres.rewind = password()?,
-        Kept::Ceph(entity) => {
+        Kind::ZooKeeper(Keeper::Agent) => secrets.zookeeper.agent = make::password()?,
+        Kind::ZooKeeper(Keeper::Patroni) => secrets.zookeeper.patroni = Some(make::password()?),
+        Kind::Postgres(account) => {
+            *match account {
+                Account::Superuser => &mut secrets.postgres.superuser,
+                Account::Replication => &mut secrets.postgres.replication,
+                Account::Rewind => &mut secrets.postgres.rewind,
+            } = make::password()?;
+        }
+        Kind::Ceph(entity) => {
             let key: Secret = make::ceph_key(now)?;
             secrets.ceph.keys.insert(entity.clone(), key);
         }
     }
-    Ok(())
+    Ok("replaced; now give every node its new bundle")
 }
 
 /// The next of the three steps. At each, nodes with the bundle before and after it trust each other.

@@ -6,10 +6,11 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use super::{Facts, HEADER, PERMITS, before_others, bracketed, ports};
+use super::{Facts, HEADER, before_others, bracketed, ports};
 use crate::config::{FailureDomain, NetworkName};
 use crate::osds;
 use crate::services::{Checker, Desired, File, Instances, Limits, Owner, Template, UnitWish};
+use crate::turns;
 
 /// The monitors, named after their nodes.
 pub const MONITOR: Template = Template::fixed("ceph-mon@.service");
@@ -43,7 +44,7 @@ pub fn desired(facts: Facts<'_>) -> Desired {
     for (path, file) in keyrings(facts) {
         desired.files.insert(path, file);
     }
-    let restart = format!("{PERMITS}/ceph-restart");
+    let restart = turns::permit(crate::ceph::SUBJECT);
     let wish = || UnitWish::default().restarts_on(CONFIG).asks(&restart);
     if facts.coordinates() {
         let keys = format!("{SECRETS}/");

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Facts, HEADER, ports};
+use super::{Facts, HEADER, frr, ports};
 use crate::config::{Network, NetworkName};
 use crate::services::{Checker, Desired, File, UnitName, UnitWish};
 
@@ -57,6 +57,7 @@ fn config(facts: Facts<'_>) -> String {
             input.push_str(&from_subnet(subnet.net, &open));
         }
     }
+    input.push_str(&peers_inside(facts));
     input.push_str(&peers_upstream(facts));
     input.push_str(&ssh(facts));
     format!(
@@ -133,9 +134,6 @@ fn open_on(facts: Facts<'_>, network: &Network) -> Open {
             add(Transport::Tcp, port, port);
         }
         add(Transport::Tcp, ports::MIGRATION.0, ports::MIGRATION.1);
-        for port in ports::BFD {
-            add(Transport::Udp, port, port);
-        }
         if facts.coordinates() {
             add(Transport::Udp, ports::NTP, ports::NTP);
         }
@@ -158,7 +156,7 @@ fn open_on(facts: Facts<'_>, network: &Network) -> Open {
 
 /// The single TCP ports of the cluster network.
 fn cluster_tcp(facts: Facts<'_>) -> Vec<u16> {
-    let mut open = vec![ports::PEERS, ports::LIBVIRT, ports::BGP];
+    let mut open = vec![ports::PEERS, ports::LIBVIRT];
     if facts.coordinates() {
         open.extend([ports::ZOOKEEPER, ports::ZOOKEEPER_QUORUM, ports::ZOOKEEPER_ELECTION]);
         open.extend([facts.config.settings.postgres.port, ports::PATRONI]);
@@ -182,19 +180,32 @@ fn written((low, high): (u16, u16)) -> String {
     if low == high { low.to_string() } else { format!("{low}-{high}") }
 }
 
+/// The nodes with which this one has routing sessions, by their own addresses: TCP's MD5 alone is no door.
+fn peers_inside(facts: Facts<'_>) -> String {
+    let nodes: BTreeSet<IpAddr> = frr::neighbors(facts).map(|(_, address)| address).collect();
+    // All are of one family, see there.
+    let Some(first) = nodes.first() else { return String::new() };
+    let list: Vec<String> = nodes.iter().map(IpAddr::to_string).collect();
+    routing(&format!("{} saddr {{ {} }}", family(first.is_ipv6()), list.join(", ")), true)
+}
+
 /// The routers that the cluster file names, and nobody else. Only coordinators speak with them.
 fn peers_upstream(facts: Facts<'_>) -> String {
-    let Some(frr) = facts.config.settings.frr.as_ref().filter(|_| facts.coordinates()) else {
-        return String::new();
-    };
-    let mut text = String::new();
-    for peer in &frr.peers {
-        let (family, address) = (family(peer.address.is_ipv6()), peer.address);
-        let _ = writeln!(text, "\t\t{family} saddr {address} tcp dport {} accept", ports::BGP);
-        if peer.bfd {
-            let bfd = ports::BFD.map(|port| port.to_string()).join(", ");
-            let _ = writeln!(text, "\t\t{family} saddr {address} udp dport {{ {bfd} }} accept");
-        }
+    let frr = facts.config.settings.frr.as_ref().filter(|_| facts.coordinates());
+    let peers = frr.into_iter().flat_map(|frr| &frr.peers);
+    let rules = peers.map(|peer| {
+        let from = format!("{} saddr {}", family(peer.address.is_ipv6()), peer.address);
+        routing(&from, peer.bfd)
+    });
+    rules.collect()
+}
+
+/// BGP from there, and BFD if it watches.
+fn routing(from: &str, bfd: bool) -> String {
+    let mut text = format!("\t\t{from} tcp dport {} accept\n", ports::BGP);
+    if bfd {
+        let ports = ports::BFD.map(|port| port.to_string()).join(", ");
+        let _ = writeln!(text, "\t\t{from} udp dport {{ {ports} }} accept");
     }
     text
 }

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use super::{Facts, HEADER, address, before_others};
 use crate::config::{Bfd, Frr, FrrPeer, NetworkName, Node};
+use crate::frr;
 use crate::names::{Asn, NodeId};
 use crate::services::{Checker, Desired, File, Owner, UnitName, UnitWish};
 
@@ -97,13 +98,23 @@ router bgp {asn}
     text
 }
 
+/// The sessions that the configuration makes, as they are looked after.
+pub(crate) fn sessions(facts: Facts<'_>) -> frr::Desired {
+    let nodes = neighbors(facts)
+        .map(|(node, address)| (address, frr::Neighbor { name: node.name.to_string(), bfd: true }));
+    let routers = upstream(facts, facts.config.settings.frr.as_ref()).iter().map(|peer| {
+        (peer.address, frr::Neighbor { name: peer.address.to_string(), bfd: peer.bfd })
+    });
+    frr::Desired { reflects: facts.coordinates(), neighbors: nodes.chain(routers).collect() }
+}
+
 /// Only coordinators speak with the routers upstream: two ways out suffice, and other nodes learn theirs from them.
 fn upstream<'a>(facts: Facts<'_>, frr: Option<&'a Frr>) -> &'a [FrrPeer] {
     frr.filter(|_| facts.coordinates()).map_or(&[], |frr| &frr.peers)
 }
 
 /// A coordinator has a session with every other node, other nodes with every coordinator.
-fn neighbors(facts: Facts<'_>) -> impl Iterator<Item = (&Node, IpAddr)> {
+pub(super) fn neighbors(facts: Facts<'_>) -> impl Iterator<Item = (&Node, IpAddr)> {
     let v6 = facts.own(NetworkName::Cluster).is_ipv6();
     let own: NodeId = facts.node.id;
     let wanted =

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::tls::{self, Names};
 use super::{Facts, HEADER, before_others, bracketed, ports};
 use crate::config::{NetworkName, Postgres};
+use crate::patroni::Account;
 use crate::secrets::{self, Secret};
 use crate::services::{Checker, Desired, File, Owner, UnitName, UnitWish};
 
@@ -19,9 +20,9 @@ pub const SECRETS: &str = "/run/trilith/patroni";
 /// The database cluster, by major version: another version is another folder.
 pub const DATA: &str = "/var/lib/postgresql/17/main";
 /// Where Postgres' programs lie (Debian).
-const PROGRAMS: &str = "/usr/lib/postgresql/17/bin";
+pub const PROGRAMS: &str = "/usr/lib/postgresql/17/bin";
 /// Its Unix socket and Patroni's password file (`RuntimeDirectory=` of the unit).
-const RUNTIME: &str = "/run/patroni";
+pub const RUNTIME: &str = "/run/patroni";
 /// Patroni's tree in ZooKeeper.
 pub const NAMESPACE: &str = "/patroni/";
 
@@ -79,6 +80,17 @@ fn config(facts: Facts<'_>, accounts: &secrets::Postgres, zookeeper: &Secret) ->
     });
     format!("{HEADER}{value:#}\n")
 }
+
+/// The same configuration for its checker, which connects to every server of ZooKeeper without any time-out: with none
+/// but a port that refuses at once. Whether the servers can be reached now is no part of whether it is right.
+pub fn without_servers(text: &str) -> Option<String> {
+    let mut value: Value = serde_json::from_str(text.strip_prefix(HEADER)?).ok()?;
+    *value.pointer_mut("/zookeeper/hosts")? = json!([REFUSES]);
+    Some(format!("{value:#}"))
+}
+
+/// Nothing listens there (RFC 6335: the port of the multiplexer of TCP, which nobody runs).
+const REFUSES: &str = "127.0.0.1:1";
 
 fn file(name: &str) -> String {
     format!("{SECRETS}/{name}")
@@ -166,9 +178,9 @@ fn postgres(facts: Facts<'_>, accounts: &secrets::Postgres) -> Value {
         "remove_data_directory_on_rewind_failure": settings.patroni.synchronous,
         "remove_data_directory_on_diverged_timelines": settings.patroni.synchronous,
         "authentication": {
-            "superuser": account("postgres", &accounts.superuser),
-            "replication": account("replicator", &accounts.replication),
-            "rewind": account("rewinder", &accounts.rewind),
+            "superuser": account(Account::Postgres, &accounts.superuser),
+            "replication": account(Account::Replicator, &accounts.replication),
+            "rewind": account(Account::Rewinder, &accounts.rewind),
         },
         "parameters": {
             "shared_buffers": format!("{}kB", settings.shared_buffers.bytes() >> 10),
@@ -185,6 +197,7 @@ fn postgres(facts: Facts<'_>, accounts: &secrets::Postgres) -> Value {
             "log_line_prefix": "%q%u@%d ",
         },
         "pg_hba": access(facts),
+        "pg_ident": LOCAL,
     })
 }
 
@@ -192,9 +205,9 @@ fn postgres(facts: Facts<'_>, accounts: &secrets::Postgres) -> Value {
 ///
 /// `channel_binding` stays at its default: Patroni uses the superuser's account by the Unix socket as well, where there
 /// is no channel to bind to.
-fn account(name: &str, password: &Secret) -> Value {
+fn account(account: Account, password: &Secret) -> Value {
     json!({
-        "username": name,
+        "username": account.name(),
         "password": password.reveal(),
         "sslmode": "verify-full",
         "sslrootcert": file("authority.pem"),
@@ -203,10 +216,26 @@ fn account(name: &str, password: &Secret) -> Value {
     })
 }
 
+/// The passwords of Postgres' accounts.
+pub(crate) fn accounts(accounts: &secrets::Postgres) -> [(Account, Secret); 3] {
+    let secrets::Postgres { superuser, replication, rewind } = accounts;
+    [
+        (Account::Postgres, superuser.clone()),
+        (Account::Replicator, replication.clone()),
+        (Account::Rewinder, rewind.clone()),
+    ]
+}
+
+/// Who of this node's users may be `postgres` by the Unix socket (`pg_ident.conf`): besides itself the agent, which
+/// could read everything anyway.
+const LOCAL: [&str; 2] = ["node postgres postgres", "node root postgres"];
+
 /// `pg_hba.conf`: what is not listed is refused.
 fn access(facts: Facts<'_>) -> Vec<String> {
-    let mut lines =
-        vec!["local all postgres peer".to_owned(), "local replication postgres peer".to_owned()];
+    let mut lines = vec![
+        "local all postgres peer map=node".to_owned(),
+        "local replication postgres peer".to_owned(),
+    ];
     let subnets =
         facts.config.networks.get(NetworkName::Cluster).into_iter().flat_map(|net| &net.subnets);
     for subnet in subnets.map(|subnet| subnet.net) {

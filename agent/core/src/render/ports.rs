@@ -9,7 +9,7 @@ pub const ZOOKEEPER_QUORUM: u16 = 2888;
 /// ZooKeeper's elections, TLS, on the cluster network.
 pub const ZOOKEEPER_ELECTION: u16 = 3888;
 /// Patroni's REST API, mutual TLS, on the cluster network.
-pub const PATRONI: u16 = 8008;
+pub const PATRONI: u16 = crate::patroni::PORT;
 /// libvirt's TLS port, on the cluster network.
 pub const LIBVIRT: u16 = 16514;
 /// Machines that come from another node: QEMU listens on one of these for each, on the cluster network.

@@ -10,6 +10,7 @@ use super::tls::{self, Names};
 use super::{Facts, HEADER, PERMITS, before_others, bracketed, ports};
 use crate::config::NetworkName;
 use crate::services::{Desired, File, Owner, UnitName, UnitWish};
+use crate::turns;
 
 /// The unit, on coordinators.
 pub const UNIT: UnitName = UnitName::fixed("zookeeper.service");
@@ -44,7 +45,7 @@ pub fn desired(facts: Facts<'_>) -> Desired {
         .restarts_on(ENVIRONMENT)
         .restarts_on(format!("{SECRETS}/"))
         .needs(format!("{PERMITS}/zookeeper"))
-        .asks(format!("{PERMITS}/zookeeper-restart"))
+        .asks(turns::permit("zookeeper"))
         .limited(before_others());
     desired.units.insert(UNIT, wish);
     desired

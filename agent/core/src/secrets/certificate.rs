@@ -12,6 +12,7 @@ use x509_parser::prelude::FromDer as _;
 
 use super::Secret;
 use super::needs::CertificateNames;
+use crate::status::Problem;
 
 /// Why a text is not what it should be. Never shows the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -101,6 +102,27 @@ impl Certificate {
     }
 }
 
+/// How long before its end a person is told, in seconds: `trilith cluster bundle` renews certificates at half of their
+/// five years, so that nobody has given this node a bundle for long.
+const WARN: u64 = 60 * DAY;
+const DAY: u64 = 86400;
+
+/// What a person should know of the end of the node's certificate, if it is near. Both in seconds since 1970-01-01 UTC.
+pub fn warning(ends: u64, now: u64) -> Option<Problem> {
+    let left = ends.saturating_sub(now);
+    let when = match left / DAY {
+        _ if now > ends => "has ended".to_owned(),
+        _ if left > WARN => return None,
+        0 => "ends today".into(),
+        1 => "ends in a day".into(),
+        days => format!("ends in {days} days"),
+    };
+    let reason = format!(
+        "{when}, and then no other node talks with this one: give it a new bundle (`trilith cluster bundle` renews it)"
+    );
+    Some(Problem { object: "certificate".into(), reason })
+}
+
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
@@ -151,5 +173,27 @@ impl CertificateNames {
     pub(super) fn missing_from(&self, others: &Self) -> BTreeSet<String> {
         let dns = self.dns.difference(&others.dns).cloned();
         dns.chain(self.addresses.difference(&others.addresses).map(IpAddr::to_string)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_end_is_told() {
+        let ends = 2_000_000_000;
+        let said = |now: u64| warning(ends, now).map(|warning| warning.reason);
+        assert_eq!(said(0), None);
+        assert_eq!(said(ends - 60 * DAY - 1), None);
+        for (now, when) in [
+            (ends - 60 * DAY, "ends in 60 days"),
+            (ends - DAY, "ends in a day"),
+            (ends - 1, "ends today"),
+            (ends, "ends today"),
+            (ends + 1, "has ended"),
+        ] {
+            assert!(said(now).unwrap().starts_with(when), "{when}");
+        }
     }
 }

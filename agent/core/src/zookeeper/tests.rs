@@ -4,5 +4,5 @@ use super::*;
 
 #[test]
 fn golden_plans() {
-    crate::golden::check::<ZooKeeper>("zookeeper", 24);
+    crate::golden::check::<ZooKeeper>("zookeeper", 44);
 }

@@ -3,12 +3,37 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+use trilith_core::render::patroni;
 use trilith_core::services::Checker;
 
 use crate::system::exec::{self, ExecError};
+use crate::system::files::{FileError, Ids, Staged};
 
-/// Asks about the configuration in this file.
-pub(super) async fn check(checker: Checker, path: &Path) -> Result<(), ExecError> {
+/// Why a configuration is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CheckError {
+    #[error(transparent)]
+    No(#[from] ExecError),
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Asks about this configuration, which lies in this file.
+pub(super) async fn check(checker: Checker, path: &Path, text: &str) -> Result<(), CheckError> {
+    let other = match checker {
+        Checker::Patroni => patroni::without_servers(text),
+        _ => None,
+    };
+    match other {
+        None => Ok(ask(checker, path).await?),
+        Some(text) => {
+            let beside = Staged::new(path, &text, 0o600, Ids::us())?;
+            Ok(ask(checker, beside.beside()).await?)
+        }
+    }
+}
+
+async fn ask(checker: Checker, path: &Path) -> Result<(), ExecError> {
     let (program, flags): (_, &[&str]) = match checker {
         // vtysh(1): --dryrun, --inputfile
         Checker::Vtysh => ("vtysh", &["-C", "-f"]),
@@ -31,8 +56,7 @@ pub(super) async fn check(checker: Checker, path: &Path) -> Result<(), ExecError
     }
 }
 
-/// Patroni also tries the servers that a configuration names, and one that does not answer now is no fault of the
-/// configuration: else the loss of ZooKeeper would keep every change from Patroni.
+/// Patroni also tries the servers that a configuration names, and none of them is to answer here.
 fn is_about_others(error: &ExecError) -> bool {
     match error {
         ExecError::Failed { said, .. } => {

@@ -143,7 +143,7 @@ pub(super) async fn write(path: &str, file: &File, marks: &Marks) -> Result<(), 
     let owner = Ids::named(&file.owner.user, &file.owner.group)?;
     let staged = Staged::new(Path::new(path), &file.content, file.mode, owner)?;
     if let Some(checker) = file.checker {
-        let checked = checker::check(checker, staged.beside()).await;
+        let checked = checker::check(checker, staged.beside(), &file.content).await;
         checked.map_err(|source| SystemdError::Refused { path: path.into(), source })?;
     }
     mark(marks)?;

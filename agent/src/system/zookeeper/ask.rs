@@ -53,10 +53,3 @@ fn is_end(error: &io::Error) -> bool {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
     )
 }
-
-/// Resolves when the connection ends, never if there is none. Cancel-safe: nothing is ever sent over it.
-pub(super) async fn ends(stream: &mut Option<TlsStream<TcpStream>>) {
-    let Some(stream) = stream else { return std::future::pending().await };
-    let mut byte = [0];
-    while stream.read(&mut byte).await.is_ok_and(|read| read > 0) {}
-}

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tempfile::TempDir;
 
 use super::*;
+use trilith_core::turns::Seen;
 
 const CLUSTER: &str = "6b1e1c5e-7c31-4c4f-9f0a-0d5a3c7d9a11";
 
@@ -13,7 +14,8 @@ fn places() -> (TempDir, Places) {
     let directory = folder.path().join("data");
     std::fs::create_dir(&directory).unwrap();
     let permit = folder.path().join("permits/zookeeper");
-    (folder, Places { directory, permit })
+    let turns = Turns::below(folder.path());
+    (folder, Places { directory, permit, turns })
 }
 
 fn desired(members: u16) -> Desired {
@@ -32,6 +34,7 @@ fn settle(places: &Places, desired: &Desired, others: &Others) -> Vec<String> {
             directory: places.look().unwrap(),
             permit: places.permit.exists(),
             server: Server::Alone,
+            turn: Seen::default(),
             others: others.clone(),
         };
         let steps = ZooKeeper::plan(desired, &observed).steps;

@@ -1,0 +1,252 @@
+//! The Patroni adapter: its REST API on this node, the leader's for the distance to it, and this node's turn to restart
+//! Postgres.
+//!
+//! Patroni tells nobody of its changes: it is asked anew at a calm interval, and at once when its process ends (one
+//! connection stands idle for that) or another coordinator says something else of its own. In the steady state that is
+//! two questions in [`PERIOD`] on each coordinator, and none of them makes Patroni ask ZooKeeper.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_rustls::client::TlsStream;
+use trilith_core::names::NodeId;
+use trilith_core::patroni::{
+    Answer, Behind, Change, Desired, Observed, PORT, Patroni, Server, Step,
+};
+use trilith_core::quorum::{self, Others, Witness};
+
+use super::files::Watch;
+use super::turns::Turns;
+use crate::peers::http::{self, AskError};
+use crate::peers::{Dialer, Views, ends, witnesses};
+use crate::reconcile::{Host, HostError, chain};
+
+mod accounts; // the passwords in the database
+
+use accounts::Accounts;
+
+/// The subject's name, as the other agents know it.
+const SUBJECT: &str = "patroni";
+
+/// How often Patroni is asked when nothing else brings a look. It looks at its own things every `loop_wait`, 10 s if
+/// the cluster file says nothing.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// How long an answer may take. Patroni asks Postgres for it.
+const LIMIT: Duration = Duration::from_secs(5);
+/// How long Postgres may take to restart, less than a call of an adapter may.
+const RESTART_LIMIT: Duration = Duration::from_secs(25);
+
+/// What failed.
+#[derive(Debug, thiserror::Error)]
+enum PatroniError {
+    #[error("this node's certificate is not known yet")]
+    NoCertificate,
+    #[error("Patroni: {0}")]
+    Ask(#[from] AskError),
+    #[error("the request is malformed")]
+    Request(#[from] axum::http::Error),
+}
+
+/// This node's part of the database cluster.
+pub(crate) struct Database {
+    views: watch::Receiver<Views>,
+    dialer: watch::Receiver<Option<Dialer>>,
+    turns: Turns,
+    accounts: Accounts,
+    files: Option<Watch>,
+    /// This node, and what the other coordinators said at the last look.
+    seen: Option<(NodeId, Others)>,
+    /// A connection to Patroni, which ends with its process.
+    standing: Option<TlsStream<TcpStream>>,
+    /// When Patroni is asked again.
+    due: Option<Instant>,
+    requests: u64,
+}
+
+impl Database {
+    /// Looks at nothing yet.
+    pub(crate) fn new(
+        views: watch::Receiver<Views>,
+        dialer: watch::Receiver<Option<Dialer>>,
+    ) -> Self {
+        let turns = Turns::of(SUBJECT, None);
+        let (accounts, files) = (Accounts::default(), None);
+        let (seen, standing, due) = (None, None, None);
+        Self { views, dialer, turns, accounts, files, seen, standing, due, requests: 0 }
+    }
+
+    async fn look(&mut self, desired: &Desired) -> Result<Observed, HostError> {
+        if self.files.is_none() {
+            self.files = Some(Watch::new(self.turns.paths())?);
+        }
+        let me = desired.node;
+        let of = |views: &Views, subject| {
+            witnesses(views, desired.members.keys().filter(|id| **id != me), subject)
+        };
+        let (others, keepers) = {
+            let views = self.views.borrow_and_update();
+            (of(&views, SUBJECT), of(&views, "zookeeper"))
+        };
+        self.seen = Some((me, others.clone()));
+        let turn = self.turns.look()?;
+        let server = if desired.members.contains_key(&me) {
+            self.server(desired, &others).await
+        } else {
+            Server::Away("this node is no coordinator".into())
+        };
+        let (stale, unasked) = match self.accounts.stale(desired, &server).await {
+            Ok(stale) => (stale, None),
+            Err(error) => (BTreeSet::new(), Some(chain(&error).to_string())),
+        };
+        self.due = desired.members.contains_key(&me).then(|| Instant::now() + PERIOD);
+        // With others in it, a quorum is never this node's alone.
+        let keeper = desired.members.len() == 1 || keepers.values().any(serves);
+        Ok(Observed { server, stale, unasked, keeper, turn, others })
+    }
+
+    /// What Patroni on this node says, and what else must be asked because of that.
+    async fn server(&mut self, desired: &Desired, others: &Others) -> Server {
+        let mut answer = match self.status(desired.node).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.standing = None;
+                return Server::Away(error.to_string());
+            }
+        };
+        self.stand(desired.node).await;
+        if answer.leads() {
+            answer.shared = self.shared(desired.node).await;
+            if !answer.restart.is_empty() {
+                answer.behind_configuration = self.behind(others, answer.shared.as_ref()).await;
+            }
+        } else if let Some(leader) = quorum::leader(others) {
+            answer.leader = self.status(leader).await.ok().and_then(|leader| leader.position);
+        }
+        Server::Up(Box::new(answer))
+    }
+
+    /// Keeps a connection open.
+    async fn stand(&mut self, node: NodeId) {
+        let dialer = self.dialer.borrow_and_update().clone();
+        if let (None, Some(dialer)) = (&self.standing, dialer) {
+            self.standing = dialer.dial(node, PORT).await.ok();
+        }
+    }
+
+    /// The members that have not taken notice of this configuration yet, or wait for their own restart.
+    async fn behind(&mut self, others: &Others, shared: Option<&Value>) -> Behind {
+        let mut behind = Behind::new();
+        for node in others.keys().copied() {
+            let aware = self.shared(node).await;
+            let waits = self.status(node).await.is_ok_and(|answer| {
+                answer.restart.values().any(|change| *change != Change::Shrinks)
+            });
+            // One that does not answer does not agree to a restart either.
+            if aware.as_ref() != shared || waits {
+                behind.insert(node);
+            }
+        }
+        behind
+    }
+
+    async fn status(&mut self, node: NodeId) -> Result<Answer, PatroniError> {
+        let text = self.ask(node, (Method::GET, "/patroni"), Body::empty(), LIMIT).await?;
+        Ok(Answer::parse(&text).unwrap_or_else(|| Answer {
+            state: "in a state that is not understood".into(),
+            ..Answer::default()
+        }))
+    }
+
+    async fn shared(&mut self, node: NodeId) -> Option<Value> {
+        let text = self.ask(node, (Method::GET, "/config"), Body::empty(), LIMIT).await.ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    async fn ask(
+        &mut self,
+        node: NodeId,
+        (method, path): (Method, &str),
+        body: Body,
+        limit: Duration,
+    ) -> Result<String, PatroniError> {
+        let dialer = self.dialer.borrow_and_update().clone();
+        let dialer = dialer.ok_or(PatroniError::NoCertificate)?;
+        self.requests = self.requests.saturating_add(1);
+        let request = Request::builder().method(method).uri(path).body(body)?;
+        Ok(http::ask(&dialer, (node, PORT), request, limit).await?)
+    }
+
+    async fn carry_out(&mut self, step: &Step) -> Result<(), HostError> {
+        let Some((me, _)) = self.seen else { return Ok(()) };
+        match step {
+            Step::Password(account) => self.accounts.set(*account).await?,
+            Step::Turn(step) => self.turns.carry_out(step)?,
+            Step::Configure(patch) => {
+                let patch = Body::from(patch.to_string());
+                self.ask(me, (Method::PATCH, "/config"), patch, LIMIT).await?;
+            }
+            Step::Restart => {
+                let only = Body::from(r#"{"restart_pending": true}"#);
+                self.ask(me, (Method::POST, "/restart"), only, RESTART_LIMIT).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a coordinator's server is in a quorum.
+fn serves(witness: &Witness) -> bool {
+    matches!(witness, Witness::Says(details) if details.role.is_some())
+}
+
+impl Host<Patroni> for Database {
+    async fn observe(&mut self, desired: &Desired) -> Result<Observed, HostError> {
+        self.look(desired).await
+    }
+
+    async fn apply(&mut self, step: &Step) -> Result<(), HostError> {
+        self.carry_out(step).await
+    }
+
+    async fn changed(&mut self) {
+        let files = async {
+            match &mut self.files {
+                Some(watch) => watch.changed().await.is_err(),
+                None => std::future::pending().await,
+            }
+        };
+        let due = async {
+            match self.due {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        let seen = &self.seen;
+        let news = |views: &Views| {
+            seen.as_ref()
+                .is_none_or(|(_, others)| witnesses(views, others.keys(), SUBJECT) != *others)
+        };
+        // Cancel safety: `Watch::changed`, `watch::Receiver::wait_for` and `changed` say of themselves that they are;
+        // the connection stays closed once it is, and `due` is a fixed moment.
+        tokio::select! {
+            lost = files => if lost { self.files = None },
+            gone = async { self.views.wait_for(news).await.is_err() } => {
+                if gone { std::future::pending().await }
+            }
+            changed = self.dialer.changed() => if changed.is_err() { std::future::pending().await },
+            () = ends(&mut self.standing) => self.standing = None,
+            () = due => {}
+        }
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests
+    }
+}
