@@ -16,6 +16,7 @@ use crate::subject::{OnFailure, Plan, Subject};
 
 mod desired; // what should be
 mod files; // the steps for files
+mod limits; // resource controls, and what a machine has to share
 mod names; // UnitName, Template
 mod observed; // what is
 pub mod owned; // what may be stopped and removed
@@ -24,7 +25,8 @@ mod step; // one change
 mod tests;
 mod units; // the steps for units
 
-pub use desired::{Checker, Desired, File, Folder, Instances, Limits, OnChange, Owner, UnitWish};
+pub use desired::{Checker, Desired, File, Folder, Instances, OnChange, Owner, UnitWish};
+pub use limits::{Capacity, Limits};
 pub use names::{Template, UnitName};
 pub use observed::{Active, Found, Manager, Observed, Unit};
 pub use owned::{AUTHORIZED_KEYS, SSH};
@@ -76,7 +78,7 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn new(desired: &'a Desired, observed: &'a Observed) -> Self {
-        Self { desired, observed, wishes: desired.wishes(&observed.instances) }
+        Self { desired, observed, wishes: desired.wishes(&observed.instances, &observed.capacity) }
     }
 
     /// The desired files that are not as they should be.

@@ -148,8 +148,9 @@ impl Host<Services> for Systemd {
     async fn observe(&mut self, desired: &Desired) -> Result<Observed, HostError> {
         let disk = self.disk(desired)?;
         let units = self.units(&disk.wishes).await?;
-        let disk::Disk { instances, wishes: _, files, folders, strays, pending, exists } = disk;
-        Ok(Observed { units, instances, files, folders, strays, pending, exists })
+        let disk::Disk { instances, wishes: _, files, folders, strays, pending, exists, capacity } =
+            disk;
+        Ok(Observed { units, instances, files, folders, strays, pending, exists, capacity })
     }
 
     async fn apply(&mut self, step: &Step) -> Result<(), HostError> {

@@ -190,7 +190,8 @@ pub struct OsdDb {
 }
 
 /// What is kept from guests on a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Reserve {
     /// Logical CPUs for storage.
     pub cpus: u16,

@@ -13,6 +13,9 @@ use crate::services::{Desired, File, Owner, UnitName, UnitWish};
 /// The unit, on every node. Its sockets come with it.
 pub const UNIT: UnitName = UnitName::fixed("libvirtd.service");
 
+/// What all machines run in: systemd-machined and libvirt put them there.
+pub const SLICE: UnitName = UnitName::fixed("machine.slice");
+
 /// The daemon's configuration.
 pub const CONFIG: &str = "/etc/libvirt/libvirtd.conf";
 /// QEMU's driver's.
@@ -45,6 +48,7 @@ pub fn desired(facts: Facts<'_>) -> Desired {
         .restarts_on(QEMU_CONFIG)
         .restarts_on(format!("{SECRETS}/"));
     desired.units.insert(UNIT, wish);
+    desired.units.insert(SLICE, UnitWish::default().leaves(facts.node.reserve));
     desired
 }
 

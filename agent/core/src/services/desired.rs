@@ -5,8 +5,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::{Capacity, Limits};
 use super::names::{Template, UnitName};
 use super::owned;
+use crate::config::Reserve;
 use crate::names::BadValue;
 
 /// Which units should run, and which files should be there before.
@@ -37,6 +39,9 @@ pub struct UnitWish {
     pub permits: BTreeSet<String>,
     /// Its share of the machine.
     pub limits: Limits,
+    /// What is kept from it, of what the machine has. These come before the limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without: Option<Reserve>,
 }
 
 /// What a unit must do to take notice of a changed file. The later one includes the earlier.
@@ -49,31 +54,6 @@ pub enum OnChange {
     Reload,
     /// Restart.
     Restart,
-}
-
-/// Resource controls that are set at run time, never on the disk (systemd.resource-control(5)). What is `None` stays
-/// as the unit's file has it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// `MemoryMax=`, bytes: above it the unit's processes are killed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_max: Option<u64>,
-    /// `MemoryHigh=`, bytes: above it they are slowed down.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_high: Option<u64>,
-    /// `MemoryLow=`, bytes that others cannot take from it easily.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_low: Option<u64>,
-    /// `CPUWeight=`, 1 to 10000, 100 is usual.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu_weight: Option<u64>,
-    /// `IOWeight=`, 1 to 10000, 100 is usual.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub io_weight: Option<u64>,
-    /// `AllowedCPUs=`, by their numbers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub allowed_cpus: Option<BTreeSet<u16>>,
 }
 
 /// Units of a template, one for each folder that is found. Which they are is the host's memory: an OSD is started
@@ -154,17 +134,19 @@ impl Desired {
         self.files.extend(files);
     }
 
-    /// Every unit that should be active, given the instances that the host has.
+    /// Every unit that should be active, given the instances that the host has and how large it is.
     pub fn wishes(
         &self,
         found: &BTreeMap<Template, BTreeSet<String>>,
+        capacity: &Capacity,
     ) -> BTreeMap<UnitName, UnitWish> {
         let instances = self.instances.iter().flat_map(|(template, instances)| {
             let names = found.get(template).into_iter().flatten();
             // What no unit can be named after is no instance.
             names.filter_map(|name| Some((template.instance(name).ok()?, instances.wish.of(name))))
         });
-        self.units.clone().into_iter().chain(instances).collect()
+        let all = self.units.clone().into_iter().chain(instances);
+        all.map(|(name, wish)| (name, wish.on(capacity))).collect()
     }
 
     /// The folders of secrets: mode 0700, and of the owner of what is in them.
@@ -219,6 +201,21 @@ impl UnitWish {
         self
     }
 
+    /// Has all of the machine but this.
+    #[must_use]
+    pub fn leaves(mut self, reserve: Reserve) -> Self {
+        self.without = Some(reserve);
+        self
+    }
+
+    /// The wish on a machine of this size.
+    fn on(mut self, capacity: &Capacity) -> Self {
+        if let Some(reserve) = self.without.take() {
+            self.limits = capacity.without(reserve, &self.limits);
+        }
+        self
+    }
+
     /// What a change of this file asks for, if it is read at all.
     pub fn on_change(&self, path: &str) -> Option<OnChange> {
         let hit = |read: &String| {
@@ -229,13 +226,14 @@ impl UnitWish {
 
     /// The wish for one instance of a template.
     fn of(&self, instance: &str) -> Self {
-        let Self { reads, needs, permits, limits } = self;
+        let Self { reads, needs, permits, limits, without } = self;
         let path = |path: &String| path.replace("%i", instance);
         Self {
             reads: reads.iter().map(|(read, change)| (path(read), *change)).collect(),
             needs: needs.iter().map(path).collect(),
             permits: permits.iter().map(path).collect(),
             limits: limits.clone(),
+            without: *without,
         }
     }
 }
@@ -280,30 +278,6 @@ impl Owner {
 impl Default for Owner {
     fn default() -> Self {
         Self::new("root", "root")
-    }
-}
-
-impl Limits {
-    /// Those that `observed` has otherwise.
-    #[must_use]
-    pub fn differing(&self, observed: &Self) -> Self {
-        let is = observed;
-        let Self { memory_max, memory_high, memory_low, cpu_weight, io_weight, allowed_cpus } =
-            self;
-        let other = |wanted: &Option<u64>, is| wanted.filter(|_| *wanted != is);
-        Self {
-            memory_max: other(memory_max, is.memory_max),
-            memory_high: other(memory_high, is.memory_high),
-            memory_low: other(memory_low, is.memory_low),
-            cpu_weight: other(cpu_weight, is.cpu_weight),
-            io_weight: other(io_weight, is.io_weight),
-            allowed_cpus: allowed_cpus.clone().filter(|_| *allowed_cpus != is.allowed_cpus),
-        }
-    }
-
-    /// Whether none is given.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
     }
 }
 
@@ -352,29 +326,6 @@ impl fmt::Display for OnChange {
             Self::Reload => "reload",
             Self::Restart => "restart",
         })
-    }
-}
-
-impl fmt::Display for Limits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { memory_max, memory_high, memory_low, cpu_weight, io_weight, allowed_cpus } =
-            self;
-        let numbers = [
-            ("MemoryMax", memory_max),
-            ("MemoryHigh", memory_high),
-            ("MemoryLow", memory_low),
-            ("CPUWeight", cpu_weight),
-            ("IOWeight", io_weight),
-        ];
-        let mut words: Vec<String> = numbers
-            .into_iter()
-            .filter_map(|(name, value)| value.as_ref().map(|value| format!("{name}={value}")))
-            .collect();
-        words.extend(allowed_cpus.as_ref().map(|cpus| {
-            let cpus: Vec<_> = cpus.iter().map(ToString::to_string).collect();
-            format!("AllowedCPUs={}", cpus.join(","))
-        }));
-        f.write_str(&words.join(" "))
     }
 }
 

@@ -35,6 +35,11 @@ impl UnitName {
         &self.0
     }
 
+    /// What kind of unit it is: `service`, `socket`, `slice`, …
+    pub fn kind(&self) -> &str {
+        self.as_str().rsplit_once('.').map_or("", |(_, kind)| kind)
+    }
+
     /// The template that it is an instance of, and which one.
     pub fn template(&self) -> Option<(Template, &str)> {
         let (stem, kind) = self.0.rsplit_once('.')?;

@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::desired::{File, Folder, Limits, OnChange, Owner};
+use super::desired::{File, Folder, OnChange, Owner};
+use super::limits::{Capacity, Limits};
 use super::names::{Template, UnitName};
 
 /// What the host shows of the owned and the desired units and files.
@@ -26,6 +27,8 @@ pub struct Observed {
     pub pending: BTreeMap<UnitName, OnChange>,
     /// Those of the paths in `needs` and `permits` that exist.
     pub exists: BTreeSet<String>,
+    /// What the host has to share.
+    pub capacity: Capacity,
 }
 
 /// A file as it is.

@@ -22,6 +22,7 @@ pub const UNITS: &[UnitName] = &[
     host::UNIT,
     journal::JOURNALD_UNIT,
     journal::RSYSLOG_UNIT,
+    libvirt::SLICE,
     libvirt::UNIT,
     patroni::UNIT,
     zookeeper::UNIT,

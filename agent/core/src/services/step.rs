@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::desired::{File, Folder, Limits, OnChange};
+use super::desired::{File, Folder, OnChange};
+use super::limits::Limits;
 use super::names::UnitName;
 
 /// What a unit must do because of a changed file, by unit. It is written to the host before the file, so that a crash

@@ -16,8 +16,9 @@ pub(super) fn stop(view: &View<'_>, name: &UnitName, unit: &Unit) -> Option<Step
         Active::Active | Active::Reloading | Active::Activating => !unit.job,
         Active::Inactive | Active::Failed | Active::Deactivating | Active::Other => false,
     };
-    (owned::is_unit(name) && runs && !view.wishes.contains_key(name))
-        .then(|| Step::Stop(name.clone()))
+    // A slice does nothing; to stop it is to stop all that is in it, such as every machine.
+    let stops = owned::is_unit(name) && name.kind() != "slice";
+    (stops && runs && !view.wishes.contains_key(name)).then(|| Step::Stop(name.clone()))
 }
 
 /// Marks of units that nothing asks for.

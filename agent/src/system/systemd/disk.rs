@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use trilith_core::services::{
-    Desired, File, Folder, Found, Marks, OnChange, Owner, Template, UnitName, UnitWish, owned,
+    Capacity, Desired, File, Folder, Found, Marks, OnChange, Owner, Template, UnitName, UnitWish,
+    owned,
 };
 
 use super::SystemdError;
@@ -20,12 +21,14 @@ pub(super) struct Disk {
     pub(super) strays: BTreeSet<String>,
     pub(super) pending: BTreeMap<UnitName, OnChange>,
     pub(super) exists: BTreeSet<String>,
+    pub(super) capacity: Capacity,
 }
 
 /// Looks at all of it.
 pub(super) fn look(desired: &Desired) -> Result<Disk, FileError> {
     let instances = instances(desired)?;
-    let wishes = desired.wishes(&instances);
+    let capacity = capacity();
+    let wishes = desired.wishes(&instances, &capacity);
     let awaited = wishes.values().flat_map(|wish| wish.needs.iter().chain(&wish.permits));
     let exists = awaited.filter(|path| Path::new(path).exists()).cloned().collect();
     Ok(Disk {
@@ -35,6 +38,7 @@ pub(super) fn look(desired: &Desired) -> Result<Disk, FileError> {
         strays: strays()?,
         pending: pending()?,
         exists,
+        capacity,
         instances,
     })
 }
@@ -59,6 +63,31 @@ fn instances(desired: &Desired) -> Result<BTreeMap<Template, BTreeSet<String>>, 
         found.insert(template.clone(), names.map(str::to_owned).collect());
     }
     Ok(found)
+}
+
+/// What the host has. Where the kernel does not tell, nothing is known, and nothing is limited by it.
+fn capacity() -> Capacity {
+    let text = |path| std::fs::read_to_string(path).unwrap_or_default();
+    Capacity {
+        cpus: parse_cpus(&text("/sys/devices/system/cpu/online")),
+        memory: parse_memory(&text("/proc/meminfo")),
+    }
+}
+
+/// A list of CPUs such as `0-3,8` (cpuset(7), "List format").
+fn parse_cpus(text: &str) -> BTreeSet<u16> {
+    let range = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    text.trim().split(',').filter_map(range).flatten().collect()
+}
+
+/// `MemTotal` in bytes, 0 if there is none (`/proc/meminfo`).
+fn parse_memory(text: &str) -> u64 {
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|total| total.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map_or(0, |kib| kib * 1024)
 }
 
 fn owner(ids: Ids) -> Owner {
@@ -148,4 +177,19 @@ pub(super) async fn write(path: &str, file: &File, marks: &Marks) -> Result<(), 
     }
     mark(marks)?;
     Ok(staged.replace()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_tells_of_the_host() {
+        assert_eq!(parse_cpus("0-2,8\n"), BTreeSet::from([0, 1, 2, 8]));
+        assert_eq!(parse_cpus("0\n"), BTreeSet::from([0]));
+        assert_eq!(parse_cpus(""), BTreeSet::new());
+        let text = "MemTotal:       24614408 kB\nMemFree:        19791100 kB\n";
+        assert_eq!(parse_memory(text), 24_614_408 << 10);
+        assert_eq!(parse_memory("MemFree: 1 kB\n"), 0);
+    }
 }

@@ -7,42 +7,29 @@ use zbus::zvariant::Value;
 
 use super::unit::Object;
 
-/// Of the controls that are wanted, what they are now.
-pub(super) async fn observe(object: &Object<'_>, wanted: &Limits) -> zbus::Result<Limits> {
-    let number = async |wanted: Option<u64>, name| match wanted {
-        Some(_) => object.of_service::<u64>(name).await.map(Some),
-        None => Ok(None),
-    };
-    let Limits { memory_max, memory_high, memory_low, cpu_weight, io_weight, allowed_cpus } =
-        wanted;
-    Ok(Limits {
-        memory_max: number(*memory_max, "MemoryMax").await?,
-        memory_high: number(*memory_high, "MemoryHigh").await?,
-        memory_low: number(*memory_low, "MemoryLow").await?,
-        cpu_weight: number(*cpu_weight, "CPUWeight").await?,
-        io_weight: number(*io_weight, "IOWeight").await?,
-        allowed_cpus: match allowed_cpus {
-            Some(_) => Some(cpus(&object.of_service::<Vec<u8>>("AllowedCPUs").await?)),
-            None => None,
-        },
-    })
+/// Of the controls that are wanted, what they are now. `kind` is the interface of the unit's kind.
+pub(super) async fn observe(
+    object: &Object<'_>,
+    kind: &str,
+    wanted: &Limits,
+) -> zbus::Result<Limits> {
+    let mut found = wanted.clone();
+    for (name, value) in found.numbers_mut() {
+        if value.is_some() {
+            *value = Some(object.get(kind, name).await?);
+        }
+    }
+    if let Some(allowed) = &mut found.allowed_cpus {
+        *allowed = cpus(&object.get::<Vec<u8>>(kind, Limits::ALLOWED_CPUS).await?);
+    }
+    Ok(found)
 }
 
 /// The controls that are given, for `SetUnitProperties`.
 pub(super) fn properties(limits: &Limits) -> Vec<(&'static str, Value<'static>)> {
-    let Limits { memory_max, memory_high, memory_low, cpu_weight, io_weight, allowed_cpus } =
-        limits;
-    let numbers = [
-        ("MemoryMax", memory_max),
-        ("MemoryHigh", memory_high),
-        ("MemoryLow", memory_low),
-        ("CPUWeight", cpu_weight),
-        ("IOWeight", io_weight),
-    ];
-    let numbers =
-        numbers.into_iter().filter_map(|(name, number)| Some((name, Value::from((*number)?))));
-    let cpus = allowed_cpus.iter().map(|cpus| ("AllowedCPUs", Value::from(mask(cpus))));
-    numbers.chain(cpus).collect()
+    let numbers = limits.numbers().map(|(name, number)| (name, Value::from(number)));
+    let cpus = limits.allowed_cpus.iter();
+    numbers.chain(cpus.map(|cpus| (Limits::ALLOWED_CPUS, Value::from(mask(cpus))))).collect()
 }
 
 /// A bit for each CPU, the lowest first.

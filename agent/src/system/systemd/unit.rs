@@ -25,6 +25,7 @@ pub(super) struct Listed {
 
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE: &str = "org.freedesktop.systemd1.Service";
+const SLICE: &str = "org.freedesktop.systemd1.Slice";
 
 /// The few properties that count. `wanted` names the resource controls that are worth a question.
 pub(super) async fn look(
@@ -44,10 +45,13 @@ pub(super) async fn look(
         lines: Vec::new(),
         limits: Limits::default(),
     };
-    if unit.load != "loaded" || !name.as_str().ends_with(".service") {
+    let object = Object { connection, path: &listed.path };
+    if unit.load == "loaded" && name.kind() == "slice" {
+        unit.limits = limits::observe(&object, SLICE, wanted).await?;
+    }
+    if unit.load != "loaded" || name.kind() != "service" {
         return Ok(unit);
     }
-    let object = Object { connection, path: &listed.path };
     match unit.active {
         Active::Active | Active::Reloading => {
             unit.restarts = object.of_service("NRestarts").await?;
@@ -62,7 +66,7 @@ pub(super) async fn look(
     if unit.restarts > 0 && unit.active == Active::Active {
         unit.runs_for = seconds_since(object.get(UNIT, "ActiveEnterTimestampMonotonic").await?);
     }
-    unit.limits = limits::observe(&object, wanted).await?;
+    unit.limits = limits::observe(&object, SERVICE, wanted).await?;
     if unit.is_troubled() {
         let first = journal::first_restart(name, unit.restarts);
         (unit.lines, unit.since) = tokio::join!(journal::last_lines(name), first);
