@@ -16,6 +16,7 @@ mod idle; // what an agent costs that has nothing to do
 mod networkd; // the same network as systemd-networkd's files
 mod node; // configuration to converged, in a running node
 mod quorums; // power-on to all quorums, and what the agents cost then
+mod services; // a killed service noticed, and running again
 mod table; // how figures are printed
 mod thousand; // an agent in a cluster of a thousand nodes
 
@@ -47,6 +48,8 @@ enum Group {
     Quorums,
     /// The agents of a cluster of a thousand nodes.
     Thousand,
+    /// Killed services noticed and running again, in a cluster in containers.
+    Services,
     /// Sizes of what a build leaves.
     Sizes,
 }
@@ -72,6 +75,9 @@ fn run(options: &Options) -> Result<()> {
     }
     if wanted(Group::Node) {
         apart(|| node::figures(&mut table, options.rounds))?;
+    }
+    if wanted(Group::Services) {
+        services::figures(&mut table, options.rounds)?;
     }
     if wanted(Group::Boot) {
         apart(|| boot::figures(&mut table, options.rounds))?;

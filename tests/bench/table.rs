@@ -35,9 +35,20 @@ pub(crate) fn median(mut samples: Vec<f64>) -> f64 {
 
 /// `1.23 s (1.20–1.31)`: the median and the range of samples in seconds.
 pub(crate) fn seconds(samples: &[f64]) -> String {
-    let least = samples.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = samples.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let (least, most) = range(samples);
     format!("{:.2} s ({least:.2}–{most:.2})", median(samples.to_vec()))
+}
+
+/// `23 ms (12–40)`: the same of samples that are short.
+pub(crate) fn milliseconds(samples: &[f64]) -> String {
+    let (least, most) = range(samples);
+    let ms = 1000.0;
+    format!("{:.0} ms ({:.0}–{:.0})", median(samples.to_vec()) * ms, least * ms, most * ms)
+}
+
+fn range(samples: &[f64]) -> (f64, f64) {
+    let least = samples.iter().copied().fold(f64::INFINITY, f64::min);
+    (least, samples.iter().copied().fold(f64::NEG_INFINITY, f64::max))
 }
 
 #[cfg(test)]
@@ -48,5 +59,6 @@ mod tests {
     fn the_median_is_a_sample() {
         assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
         assert_eq!(seconds(&[1.0, 3.0, 2.0]), "2.00 s (1.00–3.00)");
+        assert_eq!(milliseconds(&[0.001, 0.003, 0.002]), "2 ms (1–3)");
     }
 }

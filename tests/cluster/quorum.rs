@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use trilith_tests::command::run;
-use trilith_tests::lab::{Container, Cut, Lab, Spec, Wait};
+use trilith_tests::lab::{Cut, Lab, Spec, Wait};
 use trilith_tests::quorums::{
     PATIENCE, all_formed, ceph, coordinators, database_leader, formed, leader, sql, start, subject,
     zookeeper_serves,
@@ -66,13 +66,13 @@ fn killed_services_come_back(lab: &Lab) -> Result<()> {
     for service in SERVICES {
         let node = lab.node(&leader(lab)?)?;
         let others: Vec<&str> = all.iter().copied().filter(|name| *name != node.name()).collect();
-        let before = pid(&node, service)?;
+        let before = node.main_pid(service)?;
         let begin = Instant::now();
         node.shell(&format!("systemctl kill --signal=KILL '{service}'"))?;
         zookeeper_serves(lab, &others)?;
         node.until(&format!("another {service} runs"), PATIENCE, || {
-            let now = pid(&node, service)?;
-            ensure!(now != before && now != "0", "still {now}");
+            let now = node.main_pid(service)?;
+            ensure!(now != before, "still {now}");
             Ok(())
         })?;
         all_formed(lab)?;
@@ -80,11 +80,6 @@ fn killed_services_come_back(lab: &Lab) -> Result<()> {
     }
     write(lab, "n1", "a-killed")?;
     all_rows_are_kept(lab, "n1", "a-killed")
-}
-
-fn pid(node: &Container<'_>, unit: &str) -> Result<String> {
-    let pid = node.shell(&format!("systemctl show --property=MainPID --value '{unit}'"))?;
-    Ok(pid.trim().to_owned())
 }
 
 fn one_is_stopped_and_catches_up(lab: &Lab) -> Result<()> {

@@ -2,12 +2,11 @@
 
 #![expect(clippy::print_stdout, reason = "tests print what they measured")]
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
 use trilith_core::status::{NodeStatus, State};
-use trilith_tests::lab::{Container, Lab, Spec, text};
+use trilith_tests::lab::{Container, Lab, Spec, now, text};
 
 /// How long a node may take from power-on until its services run.
 const BOOT: Duration = Duration::from_mins(2);
@@ -42,42 +41,14 @@ fn up() -> Result<Lab> {
     Ok(lab)
 }
 
-fn now() -> Result<Duration> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?)
-}
-
 fn since(moment: Duration) -> Result<Duration> {
     Ok(now()?.saturating_sub(moment))
-}
-
-fn main_pid(node: &Container<'_>) -> Result<u32> {
-    let pid = node.shell("systemctl show --property MainPID --value ssh.service")?;
-    let pid = pid.trim().parse().context("no process number")?;
-    ensure!(pid > 0, "it does not run");
-    Ok(pid)
-}
-
-/// Waits for a line of the agent's log from a moment on, and how long after that it was written.
-fn said(node: &Container<'_>, from: Duration, what: &str) -> Result<Duration> {
-    let journal = format!(
-        "journalctl --boot --output json --unit trilithd.service --since @{}.{:06}",
-        from.as_secs(),
-        from.subsec_micros()
-    );
-    node.until(&format!("the agent says {what:?}"), SOON, || {
-        let log = node.shell(&journal)?;
-        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let says = |line: &Value| line["MESSAGE"].as_str().is_some_and(|text| text.contains(what));
-        let line = lines.into_iter().find(says).context("not yet")?;
-        let time = line["__REALTIME_TIMESTAMP"].as_str().context("no time")?;
-        Ok(Duration::from_micros(time.parse()?).saturating_sub(from))
-    })
 }
 
 /// A new process serves, and the agent has nothing more to say.
 fn runs_again(node: &Container<'_>, old: u32) -> Result<()> {
     node.wait_status("it runs again", SOON, |status| {
-        says_nothing_of_it(status) && main_pid(node).is_ok_and(|pid| pid != old)
+        says_nothing_of_it(status) && node.main_pid(UNIT).is_ok_and(|pid| pid != old)
     })?;
     Ok(())
 }
@@ -88,10 +59,10 @@ fn a_killed_unit_and_one_stopped_by_hand_are_noticed_and_back() -> Result<()> {
     let node = lab.node("n1")?;
     let mut noticed = Vec::new();
     for _ in 0..2 {
-        let pid = main_pid(&node)?;
+        let pid = node.main_pid(UNIT)?;
         let killed = now()?;
         node.shell(&format!("kill -9 {pid}"))?;
-        noticed.push(said(&node, killed, UNIT)?);
+        noticed.push(node.said(killed, UNIT, SOON)?);
         runs_again(&node, pid)?;
         println!(
             "killed: noticed after {:?}, again a process after {:?}",
@@ -102,10 +73,10 @@ fn a_killed_unit_and_one_stopped_by_hand_are_noticed_and_back() -> Result<()> {
     let best = noticed.iter().min().context("no measurement")?;
     ensure!(*best <= Duration::from_millis(100), "noticed after {noticed:?}");
 
-    let pid = main_pid(&node)?;
+    let pid = node.main_pid(UNIT)?;
     let stopped = now()?;
     node.shell("systemctl stop ssh.service")?;
-    let noticed = said(&node, stopped, "start ssh.service")?;
+    let noticed = node.said(stopped, "start ssh.service", SOON)?;
     runs_again(&node, pid)?;
     println!(
         "stopped by hand: noticed after {noticed:?}, again a process after {:?}",
@@ -120,10 +91,10 @@ fn a_unit_that_comes_and_goes_is_a_status_until_it_is_calm() -> Result<()> {
     let lab = up()?;
     let node = lab.node("n1")?;
     for _ in 0..4 {
-        let pid = main_pid(&node)?;
+        let pid = node.main_pid(UNIT)?;
         node.shell(&format!("kill -9 {pid}"))?;
         node.until("a new process", SOON, || {
-            ensure!(main_pid(&node)? != pid);
+            ensure!(node.main_pid(UNIT)? != pid);
             Ok(())
         })?;
     }
@@ -132,8 +103,8 @@ fn a_unit_that_comes_and_goes_is_a_status_until_it_is_calm() -> Result<()> {
     })?;
     println!("flapping: {}", text(&status));
     node.wait_status("it is forgiven", CALM, says_nothing_of_it)?;
-    let restarts = node.shell("systemctl show --property NRestarts --value ssh.service")?;
-    ensure!(restarts.trim() == "0", "{restarts}");
+    let restarts = node.property(UNIT, "NRestarts")?;
+    ensure!(restarts == "0", "{restarts}");
     lab.down()
 }
 

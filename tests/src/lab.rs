@@ -9,6 +9,7 @@ mod container; // one node: commands in it, its status, its journal
 mod keeper; // the process that holds a lab
 mod plan; // what a lab consists of
 mod power; // on, off, cut, wiped
+mod units; // the processes of units, and what the agent says of them
 mod wiring; // cables, and partitions between them
 
 use std::fs::{self, File, Permissions};
@@ -29,6 +30,7 @@ pub use boot::boot;
 pub use container::{Container, Wait, text};
 pub use keeper::{keep, reap};
 pub use plan::{DiskPlan, NicPlan, NodePlan, Plan, Switch};
+pub use units::now;
 pub use wiring::Cut;
 
 use keeper::Keeper;
