@@ -50,8 +50,9 @@ run_tests() {
 }
 
 # shellcheck disable=SC2034  # these two are for the commands that source this file
-# What every build of the workspace needs: rustc its linker, cargo its certificates, trilith-rados Ceph's library.
-build_packages=(build-essential ca-certificates git librados-dev)
+# What every build of the workspace needs: rustc its linker, cargo its certificates, the agent libvirt, and
+# trilith-rados Ceph's library.
+build_packages=(build-essential ca-certificates git librados-dev libvirt-dev pkg-config)
 # shellcheck disable=SC2034
 # What makes and starts machines and namespaces: the tools tree, and the programs that work outside it.
 lab_packages=(mmdebstrap bubblewrap iproute2 iputils-ping libfaketime nftables openssh-client)

@@ -7,7 +7,9 @@ use trilith_core::bundle::{Bundle, BundleError};
 use trilith_core::peers::Circle;
 use trilith_core::secrets::Secret;
 use trilith_core::status::{NodeIdentity, Problem};
-use trilith_core::{ceph, config, frr, network, node, osds, patroni, pools, services, zookeeper};
+use trilith_core::{
+    ceph, config, frr, libvirt, network, node, osds, patroni, pools, services, zookeeper,
+};
 
 use crate::peers::Membership;
 use crate::reconcile::chain;
@@ -51,6 +53,7 @@ pub(crate) struct Assignment {
     pub(crate) pools: pools::Desired,
     pub(crate) patroni: patroni::Desired,
     pub(crate) frr: frr::Desired,
+    pub(crate) libvirt: libvirt::Desired,
 }
 
 /// Reads the bundle that somebody has put in place.
@@ -133,6 +136,7 @@ fn assign(bundle: &Bundle) -> Option<Assignment> {
     let pools = node::pools(config);
     let patroni = node::patroni(config, *id, secrets);
     let frr = node::frr(config, *id, secrets)?;
+    let libvirt = node::libvirt(secrets);
     Some(Assignment {
         identity,
         network,
@@ -144,6 +148,7 @@ fn assign(bundle: &Bundle) -> Option<Assignment> {
         pools,
         patroni,
         frr,
+        libvirt,
     })
 }
 

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::sync::watch;
 use trilith_core::ceph::Ceph;
 use trilith_core::frr::Frr;
+use trilith_core::libvirt::Libvirt;
 use trilith_core::network::Network;
 use trilith_core::osds::Osds;
 use trilith_core::patroni::Patroni;
@@ -26,6 +27,7 @@ use crate::report::{log, text, unix_now};
 use crate::system::bundle::Places;
 use crate::system::ceph::Monitors;
 use crate::system::frr::Router;
+use crate::system::libvirt::Hypervisor;
 use crate::system::memory::{self, Memory};
 use crate::system::netlink::Netlink;
 use crate::system::osds::Disks;
@@ -198,7 +200,7 @@ async fn plan(arg: &BundleArg) -> anyhow::Result<Exit> {
     let Assignment { identity: _, network, services, peers, zookeeper, ceph, osds, .. } =
         &assignment;
     // Ceph's pools are not looked at: only a monitor that leads does, and that it leads is known to the agent that runs.
-    let Assignment { pools: _, patroni, frr, .. } = &assignment;
+    let Assignment { pools: _, patroni, frr, libvirt, .. } = &assignment;
     // Asked now, as the running agent asks them all the time.
     let dialer = Dialer::new(peers).context("this node's certificate cannot be used")?;
     let (_, views) = watch::channel(ask_once(&peers.circle, &dialer).await);
@@ -214,6 +216,7 @@ async fn plan(arg: &BundleArg) -> anyhow::Result<Exit> {
         would::<Osds, _>("osds", Disks::new(), osds).await?,
         would::<Patroni, _>("patroni", database, patroni).await?,
         would::<Frr, _>("frr", Router::new(views), frr).await?,
+        would::<Libvirt, _>("libvirt", Hypervisor::new(), libvirt).await?,
     ];
     Ok(if all.into_iter().all(|is| is) { Exit::Ok } else { Exit::NotConverged })
 }

@@ -10,6 +10,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tracing::info;
 use trilith_core::ceph::Ceph;
 use trilith_core::frr::Frr;
+use trilith_core::libvirt::Libvirt;
 use trilith_core::network::Network;
 use trilith_core::osds::Osds;
 use trilith_core::patroni::Patroni;
@@ -17,7 +18,7 @@ use trilith_core::pools::Pools;
 use trilith_core::services::Services;
 use trilith_core::subject::Subject;
 use trilith_core::zookeeper::ZooKeeper;
-use trilith_core::{ceph, frr, network, osds, patroni, pools, services, zookeeper};
+use trilith_core::{ceph, frr, libvirt, network, osds, patroni, pools, services, zookeeper};
 
 use crate::api;
 use crate::exit::Exit;
@@ -30,6 +31,7 @@ use crate::report::{self, Report};
 use crate::system::bundle::Places;
 use crate::system::ceph::Monitors;
 use crate::system::frr::Router;
+use crate::system::libvirt::Hypervisor;
 use crate::system::memory::Memory;
 use crate::system::netlink::Netlink;
 use crate::system::osds::Disks;
@@ -55,8 +57,8 @@ pub(crate) struct Options {
 }
 
 /// The subjects, as the status names them.
-const SUBJECTS: [&str; 8] =
-    ["network", "services", "zookeeper", "ceph", "osds", "pools", "patroni", "frr"];
+const SUBJECTS: [&str; 9] =
+    ["network", "services", "zookeeper", "ceph", "osds", "pools", "patroni", "frr", "libvirt"];
 
 /// The desired state of each subject, on its way to the loops.
 pub(crate) struct Wishes {
@@ -69,6 +71,7 @@ pub(crate) struct Wishes {
     pools: watch::Sender<Option<pools::Desired>>,
     patroni: watch::Sender<Option<patroni::Desired>>,
     frr: watch::Sender<Option<frr::Desired>>,
+    libvirt: watch::Sender<Option<libvirt::Desired>>,
 }
 
 /// Runs until SIGTERM or SIGINT. What was brought up stays up: the node works on without its agent.
@@ -104,6 +107,7 @@ async fn run_here(options: Options) -> anyhow::Result<Exit> {
         pools: loops.start::<Pools, _>("pools", storage, After::Settled("network")),
         patroni: loops.start::<Patroni, _>("patroni", database, After::Settled("network")),
         frr: loops.start::<Frr, _>("frr", router, After::Settled("network")),
+        libvirt: loops.start::<Libvirt, _>("libvirt", Hypervisor::new(), After::Settled("network")),
     };
     let Loops { mut tasks, pulses, report: _ } = loops;
     let sources = Sources { places: options.places, memory: options.memory };

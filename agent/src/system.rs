@@ -9,6 +9,7 @@ mod exec; // programs that are run
 pub(crate) mod files; // whole files: read, written, watched
 pub(crate) mod firmware; // what SMBIOS says about the machine
 pub(crate) mod frr; // the routing sessions, by vtysh
+pub(crate) mod libvirt; // libvirt's daemon, and KVM
 pub(crate) mod memory; // what the agent remembers on the disk
 pub(crate) mod netlink; // links, addresses, routes, parameters of the network
 pub(crate) mod osds; // disks, and wishes for OSDs on them

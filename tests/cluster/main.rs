@@ -7,6 +7,7 @@ use std::time::Instant;
 mod clock; // one node's clock is wrong
 mod closed; // what a stranger finds
 mod harness; // the lab's own promises: what it makes, breaks, and leaves behind
+mod machines; // they run, move, and are watched
 mod quorum; // forming, joining, losing and finding each other
 mod secrets; // bundles that are refused, and the one that is kept
 mod services; // units killed, stopped, failing, flapping

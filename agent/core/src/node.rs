@@ -9,9 +9,9 @@ use crate::config::{
     NodeNetwork,
 };
 use crate::names::{IfName, Mtu, NodeId};
-use crate::secrets::NodeSecrets;
 use crate::secrets::needs::Needs;
-use crate::{ceph, frr, network, osds, patroni, pools, render, services, zookeeper};
+use crate::secrets::{NodeSecrets, Secret};
+use crate::{ceph, frr, libvirt, network, osds, patroni, pools, render, services, zookeeper};
 
 #[cfg(test)]
 mod tests;
@@ -131,6 +131,14 @@ pub fn patroni(config: &Config, id: NodeId, secrets: &NodeSecrets) -> patroni::D
 /// The routing sessions of the node; `None` if the cluster has no such node.
 pub fn frr(config: &Config, id: NodeId, secrets: &NodeSecrets) -> Option<frr::Desired> {
     Some(render::frr::sessions(render::Facts::new(config, id, secrets)?))
+}
+
+/// What libvirt should have; a node without Ceph's key for machines gives it none.
+pub fn libvirt(secrets: &NodeSecrets) -> libvirt::Desired {
+    let key = secrets.ceph.keys.get(libvirt::ENTITY);
+    let uuid = &secrets.ceph.libvirt_uuid;
+    let secret = |key: &Secret| libvirt::StorageSecret { uuid: uuid.clone(), key: key.clone() };
+    libvirt::Desired { secret: key.map(secret) }
 }
 
 fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -171,6 +171,7 @@ impl Follower {
             pools,
             patroni,
             frr,
+            libvirt,
         } = assignment;
         info!(node = identity.id, source = %source.display(), "node bundle read");
         // First remembered, then followed.
@@ -194,6 +195,7 @@ impl Follower {
         set(&self.wishes.pools, pools);
         set(&self.wishes.patroni, patroni);
         set(&self.wishes.frr, frr);
+        set(&self.wishes.libvirt, libvirt);
     }
 
     /// Remembers whom the machine belongs to; or why it could not.

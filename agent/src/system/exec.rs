@@ -25,8 +25,8 @@ pub(crate) enum ExecError {
     Start { program: String, source: io::Error },
     #[error("{program} says no ({status}){}", last(said))]
     Failed { program: String, status: ExitStatus, said: Vec<String> },
-    #[error("{program} gave no answer within {} s", LIMIT.as_secs())]
-    Late { program: String },
+    #[error("{program} gave no answer within {} s{}", LIMIT.as_secs(), last(said))]
+    Late { program: String, said: Vec<String> },
 }
 
 /// For people: the last few lines of what a program said.
@@ -73,18 +73,23 @@ async fn finish(
 ) -> Result<String, ExecError> {
     let start = |source| ExecError::Start { program: program.into(), source };
     let mut child = command.spawn().map_err(start)?;
-    let (given, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let talk =
-        async { tokio::join!(give(given, input), tail(out, most), tail(err, TAIL), child.wait()) };
-    let Ok(((), out, err, status)) = timeout(LIMIT, talk).await else {
-        return Err(ExecError::Late { program: program.into() });
+    let (given, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let talk = async {
+        let listen = (tail(stdout, &mut out, most), tail(stderr, &mut err, TAIL));
+        tokio::join!(give(given, input), listen.0, listen.1, child.wait()).3
+    };
+    let ended = timeout(LIMIT, talk).await;
+    let (out, err) = (String::from_utf8_lossy(&out), String::from_utf8_lossy(&err));
+    let said = || lines(if err.trim().is_empty() { &out } else { &err });
+    let Ok(status) = ended else {
+        return Err(ExecError::Late { program: program.into(), said: said() });
     };
     let status = status.map_err(start)?;
     if status.success() {
-        return Ok(out);
+        return Ok(out.into_owned());
     }
-    let said = lines(if err.trim().is_empty() { &out } else { &err });
-    Err(ExecError::Failed { program: program.into(), status, said })
+    Err(ExecError::Failed { program: program.into(), status, said: said() })
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
@@ -110,14 +115,13 @@ async fn give(stream: Option<impl AsyncWrite + Unpin>, text: &str) {
 }
 
 /// Reads to the end and keeps the last part, so that a program that talks without end costs no memory.
-async fn tail(stream: Option<impl AsyncRead + Unpin>, most: usize) -> String {
-    let Some(mut stream) = stream else { return String::new() };
-    let (mut kept, mut chunk) = (Vec::new(), vec![0; 4096]);
+async fn tail(stream: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>, most: usize) {
+    let Some(mut stream) = stream else { return };
+    let mut chunk = vec![0; 4096];
     while let Ok(n @ 1..) = stream.read(&mut chunk).await {
         kept.extend_from_slice(&chunk[..n]);
         kept.drain(..kept.len().saturating_sub(most));
     }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 /// The lines that say something.
