@@ -50,8 +50,15 @@ fn ask(cluster: &Rados, command: &Value) -> Reply {
     match cluster.ceph_mon_command_without_data(command) {
         // What changes something answers with a sentence in another place, or with nothing.
         Ok((answer, _)) => Reply::Answer(serde_json::from_slice(&answer).unwrap_or_default()),
-        Err(error) => Reply::Refusal(error.to_string()),
+        Err(error) => Reply::Refusal(legible(&error.to_string()).to_owned()),
     }
+}
+
+/// The part of a refusal that can be read: ceph 3.2.5 frees the text before it copies it
+/// (`ceph_mon_command_without_data`), so that the allocator has written over the first 16 bytes of it.
+fn legible(text: &str) -> &str {
+    let spoiled = |c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER;
+    text.rfind(spoiled).map_or(text, |at| text[at..].trim_start_matches(spoiled))
 }
 
 fn complain(what: &str) {

@@ -99,7 +99,9 @@ fn one_is_cut_off_says_so_and_is_healed(lab: &Lab) -> Result<()> {
     lab.cut(Cut { node: alone.clone(), from: Vec::new(), network: None })?;
     let node = lab.node(&alone)?;
     node.wait_status("it says that it is alone", PATIENCE, |status| {
-        subject(status, "zookeeper").is_ok_and(|zookeeper| zookeeper.details.role.is_none())
+        let alone =
+            |name| subject(status, name).is_ok_and(|subject| subject.details.role.is_none());
+        alone("zookeeper") && alone("ceph")
     })?;
     say("a coordinator that is cut off says so", begin);
     formed(lab, &others)?;

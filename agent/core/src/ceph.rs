@@ -73,6 +73,9 @@ pub struct Observed {
     /// Where this node stands with its turn to restart Ceph's daemons.
     #[serde(default)]
     pub turn: Seen,
+    /// Why its OSDs may not stop now (`osd ok-to-stop`). Asked only when there is nothing else to wait for.
+    #[serde(default)]
+    pub objection: Option<String>,
     /// The other coordinators.
     #[serde(default)]
     pub others: Others,
@@ -123,7 +126,8 @@ pub enum Step {
 }
 
 impl Monitor {
-    fn role(&self) -> Option<&str> {
+    /// What it is in the quorum; `None`: it is in none.
+    pub fn role(&self) -> Option<&str> {
         match self {
             Self::In { role, .. } => Some(role),
             Self::Away(_) | Self::Out(_) => None,
@@ -141,6 +145,7 @@ impl Subject for Ceph {
         let permitted = observed.monitor_permit.is_some() || observed.manager_permit;
         let Some(name) = desired.members.get(&desired.node) else {
             plan.steps.extend(permitted.then_some(Step::Forbid));
+            restart(observed, alone(&observed.turn), &mut plan);
             return plan;
         };
         let store = match data(desired, &observed.stores) {
@@ -167,8 +172,8 @@ impl Subject for Ceph {
         let role = observed.monitor.role();
         let table = Table { members, me: *me, role, others: &observed.others };
         let turn = turns::plan(table, &observed.turn);
-        plan.steps.extend(turn.steps.into_iter().map(Step::Turn));
         plan.problems.extend(turn.problems);
+        restart(observed, turn.steps, &mut plan);
         plan
     }
 
@@ -197,6 +202,27 @@ impl Subject for Ceph {
         let turn = Some(observed.turn.stand);
         Details { data, role, leader, members, turn, ..Details::default() }
     }
+}
+
+/// A node that carries OSDs and no monitor has no vote, and nobody would hear it. It restarts them when Ceph says that
+/// all data stays available; were two to be told so at once, some of it would wait for the seconds of a restart.
+fn alone(Seen { stand, due, .. }: &Seen) -> Vec<turns::Step> {
+    match (due, stand.holds) {
+        (true, false) => vec![turns::Step::Permit],
+        (false, true) => vec![turns::Step::Revoke],
+        (true, true) | (false, false) => Vec::new(),
+    }
+}
+
+/// What is planned for the turn, unless Ceph objects: then its OSDs go on, and the others wait.
+fn restart(observed: &Observed, mut steps: Vec<turns::Step>, plan: &mut Plan<Step>) {
+    if let Some(objection) = &observed.objection
+        && steps.contains(&turns::Step::Permit)
+    {
+        steps.retain(|step| *step != turns::Step::Permit);
+        plan.problems.push(problem("osds", format!("wait to restart: {objection}")));
+    }
+    plan.steps.extend(steps.into_iter().map(Step::Turn));
 }
 
 /// What the stores hold, as the others are told.

@@ -20,6 +20,9 @@ mod tests;
 /// The wishes, one folder `disk-NAME` for each.
 pub const FOLDER: &str = "/run/trilith/osds";
 
+/// The OSDs that are activated, one folder `ceph-NUMBER` for each (`osd data`).
+pub const ACTIVE: &str = "/var/lib/ceph/osd";
+
 /// How the name of a wish's folder begins; the kernel's name of the disk follows.
 pub const PREFIX: &str = "disk-";
 

@@ -13,16 +13,22 @@ use trilith_core::ceph::{
     Ceph, Desired, MANAGER_PERMIT, MONITOR_PERMIT, MONITORS, Monitor, Observed, SUBJECT, Step,
     Store, answer,
 };
+use trilith_core::osds::ACTIVE;
 use trilith_core::quorum::Others;
+use trilith_core::turns::Seen;
 
 use super::admin_socket;
 use super::files::{self, FileError, Ids, Staged, Watch};
+use super::rados;
 use super::turns::Turns;
 use crate::peers::{Views, witnesses};
 use crate::reconcile::{Host, HostError, chain};
 
 #[cfg(test)]
 mod tests;
+
+/// By whose key Ceph is asked whether OSDs may stop: every node has it.
+const USER: &str = "trilith";
 
 /// How often the monitor is asked when nothing is known to have changed: one that loses its quorum tells nobody on
 /// this node. It costs a few KiB over a socket.
@@ -35,6 +41,8 @@ struct Places {
     manager_permit: PathBuf,
     sockets: PathBuf,
     turns: Turns,
+    /// The OSDs that are activated.
+    osds: PathBuf,
 }
 
 /// The host's monitor.
@@ -56,6 +64,7 @@ impl Monitors {
             manager_permit: MANAGER_PERMIT.into(),
             sockets: admin_socket::FOLDER.into(),
             turns: Turns::of(SUBJECT, Some("ceph-")),
+            osds: ACTIVE.into(),
         };
         Self { places, views, files: None, again: None, requests: 0 }
     }
@@ -73,6 +82,7 @@ impl Monitors {
             Some(socket) => self.ask(&socket).await,
             None => Monitor::Away("this node has none".into()),
         };
+        let objection = self.objection(desired, &turn, &monitor).await?;
         self.again = self.places.socket(desired).map(|_| Instant::now() + AGAIN);
         Ok(Observed {
             stores: self.places.stores()?,
@@ -80,6 +90,7 @@ impl Monitors {
             manager_permit: self.places.manager_permit.exists(),
             monitor,
             turn,
+            objection,
             others,
         })
     }
@@ -95,7 +106,34 @@ impl Monitors {
     }
 }
 
+impl Monitors {
+    /// Why the node's OSDs may not stop, if nothing else keeps it from restarting them.
+    async fn objection(
+        &mut self,
+        desired: &Desired,
+        turn: &Seen,
+        monitor: &Monitor,
+    ) -> Result<Option<String>, FileError> {
+        let elected = turn.stand.vote.is_some_and(|vote| vote.node == desired.node);
+        // A coordinator whose own monitor is in no quorum may be one of many: nobody could answer.
+        let coordinates = desired.members.contains_key(&desired.node);
+        let next = !coordinates || (elected && monitor.role().is_some());
+        let osds = self.places.osds()?;
+        if !turn.due || turn.stand.holds || !next || osds.is_empty() {
+            return Ok(None);
+        }
+        self.requests = self.requests.saturating_add(1);
+        Ok(rados::objection(USER, &osds).await)
+    }
+}
+
 impl Places {
+    /// The numbers of the OSDs that are activated.
+    fn osds(&self) -> Result<Vec<String>, FileError> {
+        let folders = files::list(&self.osds)?.into_iter();
+        Ok(folders.filter_map(|(name, _)| Some(name.strip_prefix("ceph-")?.to_owned())).collect())
+    }
+
     /// What tells by its coming and going that something has changed.
     fn watched(&self, desired: &Desired) -> Vec<PathBuf> {
         let mut paths = vec![self.monitor_permit.clone(), self.manager_permit.clone()];

@@ -1,9 +1,10 @@
 //! Commands to Ceph's monitors, by librados in a process of its own (`trilith-rados`, which says why).
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use trilith_core::pools::answer::Reply;
 
 use super::exec::{self, ExecError};
+use crate::reconcile::chain;
 
 /// The program.
 const PROGRAM: &str = "/usr/lib/trilith/trilith-rados";
@@ -24,6 +25,13 @@ pub(super) async fn ask(user: &str, commands: &[Value]) -> Result<Vec<Reply>, Ra
     let arguments = [user.to_owned()].into_iter().chain(commands.iter().map(Value::to_string));
     let output = exec::run(PROGRAM, &arguments.collect::<Vec<_>>()).await?;
     output.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+/// Why these OSDs of a node may not stop now, all at once; `None`: all data stays available without them.
+pub(super) async fn objection(user: &str, osds: &[String]) -> Option<String> {
+    let command = json!({ "prefix": "osd ok-to-stop", "ids": osds, "format": "json" });
+    let refused = order(user, &command).await.err()?;
+    Some(chain(&refused).to_string())
 }
 
 /// Puts one order to the monitors. A refusal is an error.

@@ -61,8 +61,8 @@ pub fn desired(facts: Facts<'_>) -> Desired {
         ..Limits::default()
     };
     // `ready` is the last that an OSD's activation writes into its folder.
-    let osd = wish().needs("/var/lib/ceph/osd/ceph-%i/ready").limited(limits);
-    let folder = "/var/lib/ceph/osd".into();
+    let osd = wish().needs(format!("{}/ceph-%i/ready", osds::ACTIVE)).limited(limits);
+    let folder = osds::ACTIVE.into();
     desired.instances.insert(OSD, Instances { folder, prefix: "ceph-".into(), wish: osd });
     // One for each disk that the subject `osds` wishes for: it fills that folder.
     let wish = UnitWish::default().needs(format!("{}/{}%i/wish", osds::FOLDER, osds::PREFIX));
@@ -153,6 +153,10 @@ mon cluster log to journald = true
 # Else the database inside tells hundreds of settings at each start.
 debug rocksdb = 1/5
 debug bluestore = 0/5
+
+# Shares of /var, which is most of a disk here: at Ceph's own 5 % a monitor would stop with gigabytes to spare.
+mon data avail warn = 10
+mon data avail crit = 1
 
 # Of the managers' modules that may be left out. The others by default: one serves a second API, one exports NFS.
 mgr initial modules = iostat

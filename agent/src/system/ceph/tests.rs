@@ -15,6 +15,7 @@ fn places() -> (TempDir, Places) {
         monitor_permit: place("permits/ceph-mon"),
         manager_permit: place("permits/ceph-mgr"),
         sockets: place("run"),
+        osds: place("osd"),
         turns: Turns::below(folder.path()),
     };
     (folder, places)
