@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "tests print what they measured")]
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -83,6 +84,30 @@ fn a_killed_unit_and_one_stopped_by_hand_are_noticed_and_back() -> Result<()> {
         since(stopped)?
     );
     ensure!(noticed < Duration::from_secs(1), "noticed after {noticed:?}");
+    lab.down()
+}
+
+/// How long to look for passes that nothing asks for: many of every pause that a busy loop would make.
+const LOOK: Duration = Duration::from_secs(20);
+
+/// The first coordinator alone has units that are off and wait for the others: looking at them must be no event.
+#[test]
+fn a_node_that_waits_for_the_others_is_at_rest() -> Result<()> {
+    let lab = up()?;
+    let node = lab.node("n1")?;
+    let passes = || -> Result<u64> {
+        let status = node.status()?;
+        Ok(status.subjects.get("services").context("no subject services")?.passes)
+    };
+    let few = 4;
+    let counted = node.until("nothing more happens", CALM, || {
+        let before = passes()?;
+        thread::sleep(LOOK);
+        let after = passes()?;
+        ensure!(after - before <= few, "{} passes in {LOOK:?}", after - before);
+        Ok(after - before)
+    })?;
+    println!("a node that waits: {counted} passes in {LOOK:?}");
     lab.down()
 }
 
