@@ -1,4 +1,5 @@
-//! Ten minutes of clock difference on one node.
+//! Ten minutes of clock difference on one node. Ceph's own daemons there keep the host's clock: with libfaketime they
+//! crash.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -24,6 +24,13 @@ const NONE: Option<&str> = None;
 /// Where libfaketime lies in the node, if a clock differs.
 const FAKETIME: &str = "usr/lib/trilith/lab/libfaketime.so.1";
 
+/// The setting of a clock that differs.
+const CLOCK: &str = "90-lab-clock.conf";
+
+/// Units that keep the host's clock: programs with Ceph's allocator (tcmalloc) crash at their start with libfaketime,
+/// which asks for memory before the allocator can tell the time.
+const CLOCKLESS: [&str; 4] = ["ceph-mon@", "ceph-mgr@", "ceph-osd@", "trilith-osd@"];
+
 /// The agent's program that speaks with Ceph lies beside the agent where both are built, and here in the node.
 const HELPER: &str = "trilith-rados";
 const HELPERS: &str = "usr/lib/trilith";
@@ -167,8 +174,13 @@ impl Boot<'_> {
             "[Manager]\nDefaultEnvironment=LD_PRELOAD=/{FAKETIME} FAKETIME={offset} \
              FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_DONT_RESET=1 NO_FAKE_STAT=1\n"
         );
-        fs::write(folder.join("90-lab-clock.conf"), text)
-            .context("cannot write the clock's setting")
+        fs::write(folder.join(CLOCK), text).context("cannot write the clock's setting")?;
+        for unit in CLOCKLESS {
+            let folder = root.join("etc/systemd/system").join(format!("{unit}.service.d"));
+            fs::create_dir_all(&folder)?;
+            fs::write(folder.join(CLOCK), "[Service]\nUnsetEnvironment=LD_PRELOAD\n")?;
+        }
+        Ok(())
     }
 
     fn credentials_and_disks(&self, run: &Path) -> Result<()> {
