@@ -102,6 +102,7 @@ fn a_node_that_waits_for_the_others_is_at_rest() -> Result<()> {
     let few = 4;
     let counted = node.until("nothing more happens", CALM, || {
         let before = passes()?;
+        // A time and no state: that nothing happens can only be watched.
         thread::sleep(LOOK);
         let after = passes()?;
         ensure!(after - before <= few, "{} passes in {LOOK:?}", after - before);
