@@ -1,5 +1,7 @@
 //! From the node bundle to who the node is and what each subject should be.
 
+mod search; // where the bundle comes from
+
 use std::path::{Path, PathBuf};
 
 use trilith_core::belonging::Belonging;
@@ -13,8 +15,9 @@ use trilith_core::{
 
 use crate::peers::Membership;
 use crate::reconcile::chain;
-use crate::system::bundle::Places;
 use crate::system::memory::Memory;
+
+pub(crate) use search::{Depth, Findings, search};
 
 /// What was found where a bundle may lie.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub(crate) struct Found {
     pub(crate) assignment: Assignment,
     /// Whom the machine belongs to by it, if that is to be remembered anew.
     pub(crate) joins: Option<Belonging>,
+    /// What is wrong with those that came before it.
+    pub(crate) problems: Vec<Problem>,
 }
 
 /// What a bundle makes of this machine.
@@ -54,29 +59,6 @@ pub(crate) struct Assignment {
     pub(crate) patroni: patroni::Desired,
     pub(crate) frr: frr::Desired,
     pub(crate) libvirt: libvirt::Desired,
-}
-
-/// Reads the bundle that somebody has put in place.
-pub(crate) fn read(places: &Places, memory: &Memory) -> Reading {
-    match places.read() {
-        Ok(None) => Reading::Nothing,
-        Ok(Some((source, text))) => judge(&source, text, memory),
-        Err(error) => bad("node bundle", chain(&error).to_string()),
-    }
-}
-
-/// Reads the bundle that was kept from earlier.
-pub(crate) async fn read_kept(memory: &Memory) -> Reading {
-    let path = memory.bundle_path();
-    match memory.bundle().await {
-        Ok(None) => Reading::Nothing,
-        Ok(Some(text)) => judge(path, text, memory),
-        Err(error) => {
-            let reason =
-                format!("cannot be opened; give the node its bundle again: {}", chain(&error));
-            bad(&path.display().to_string(), reason)
-        }
-    }
 }
 
 fn bad(object: &str, reason: String) -> Reading {
@@ -96,7 +78,8 @@ fn judge(source: &Path, text: String, memory: &Memory) -> Reading {
     match assign(&bundle) {
         Some(assignment) => {
             let (source, text) = (source.to_owned(), Secret::from(text));
-            Reading::Good(Box::new(Found { source, text, assignment, joins }))
+            let problems = Vec::new();
+            Reading::Good(Box::new(Found { source, text, assignment, joins, problems }))
         }
         None => Reading::Bad { problems: problems(source, &BundleError::NoSuchNode(bundle.node)) },
     }
@@ -113,13 +96,13 @@ fn joins(bundle: &Bundle, memory: &Memory) -> Result<Option<Belonging>, String> 
         return Ok(Some(new));
     };
     let own = Belonging::parse(&text).map_err(|error| unreadable(&error))?;
-    own.admits(&new).map_err(|stranger| stranger.to_string())?;
+    own.admits(&new, &bundle.signer).map_err(|refusal| refusal.to_string())?;
     Ok((own != new).then_some(new))
 }
 
 /// Derives everything that the node should be. `None` if the cluster has no such node, which no parsed bundle has.
 fn assign(bundle: &Bundle) -> Option<Assignment> {
-    let Bundle { node: id, config, secrets } = bundle;
+    let Bundle { node: id, config, secrets, signer: _ } = bundle;
     let about = config.node(*id)?;
     let identity = NodeIdentity {
         cluster: config.name.to_string(),

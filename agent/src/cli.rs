@@ -8,8 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use tokio::sync::watch;
 use trilith_core::ceph::Ceph;
 use trilith_core::frr::Frr;
+use trilith_core::identity::Machine;
 use trilith_core::libvirt::Libvirt;
-use trilith_core::network::Network;
+use trilith_core::network::{self, Network};
 use trilith_core::osds::Osds;
 use trilith_core::patroni::Patroni;
 use trilith_core::services::Services;
@@ -18,7 +19,7 @@ use trilith_core::subject::{Plan, Subject};
 use trilith_core::zookeeper::ZooKeeper;
 
 use crate::api::{self, Ask, Wait, client};
-use crate::bundle::{self, Assignment, Reading};
+use crate::bundle::{self, Assignment, Depth, Findings, Reading};
 use crate::daemon;
 use crate::exit::Exit;
 use crate::peers::{Dialer, ask_once};
@@ -26,6 +27,7 @@ use crate::reconcile::{self, Host};
 use crate::report::{log, text, unix_now};
 use crate::system::bundle::Places;
 use crate::system::ceph::Monitors;
+use crate::system::firmware;
 use crate::system::frr::Router;
 use crate::system::libvirt::Hypervisor;
 use crate::system::memory::{self, Memory};
@@ -142,12 +144,13 @@ impl BundleArg {
 /// The bundle that counts, or every reason why there is none.
 async fn assignment(arg: &BundleArg) -> anyhow::Result<Result<Assignment, Exit>> {
     let (places, memory) = arg.places()?;
-    let mut reading = bundle::read(&places, &memory);
-    if matches!(reading, Reading::Nothing) && !places.is_only() {
-        reading = bundle::read_kept(&memory).await;
-    }
+    let Findings { reading, told } =
+        bundle::search(&places, &memory, &machine().await, Depth::All).await;
     Ok(match reading {
         Reading::Good(found) => {
+            for problem in &found.problems {
+                complain(problem);
+            }
             let node = &found.assignment.identity;
             say(format!(
                 "node {} (ID {}) of cluster {}, from {}",
@@ -165,13 +168,21 @@ async fn assignment(arg: &BundleArg) -> anyhow::Result<Result<Assignment, Exit>>
             Err(Exit::BadBundle)
         }
         Reading::Nothing => {
-            complain("there is no node bundle; looked for");
-            for place in places.paths() {
-                complain(format_args!("  {}", place.display()));
+            complain("there is no node bundle; looked for one");
+            for line in told {
+                complain(format_args!("  {line}"));
             }
             Err(Exit::BadBundle)
         }
     })
+}
+
+/// What tells this machine from others; without links if the kernel does not show them.
+async fn machine() -> Machine {
+    let observed =
+        Host::<Network>::observe(&mut Netlink::new(), &network::Desired::default()).await;
+    let links = observed.map(|observed| observed.links).unwrap_or_default();
+    Machine::new(&firmware::read(), &links)
 }
 
 async fn check(arg: &BundleArg) -> anyhow::Result<Exit> {

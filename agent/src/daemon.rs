@@ -41,6 +41,7 @@ use crate::system::systemd::Systemd;
 use crate::system::zookeeper::Ensemble;
 
 mod follow; // the bundle as it comes and changes
+mod onlooker; // what a person at the console learns of who this machine is
 
 use follow::{Follower, Sources};
 

@@ -133,7 +133,8 @@ fn bundle(options: &BundleOptions) -> anyhow::Result<Exit> {
 fn text(cluster: &Cluster, node: &Node, secrets: &ClusterSecrets) -> anyhow::Result<String> {
     let share = secrets.share(&cluster.config, node);
     let share = share.context("the secrets file has nothing of this node")?;
-    match Bundle::write(node.id, &cluster.text, &share) {
+    let signer = &secrets.authority.current.key;
+    match Bundle::write(node.id, &cluster.text, &share, signer) {
         Ok(bundle) => Ok(bundle),
         Err(BundleError::BadSecrets(problems)) => {
             let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -50,19 +50,38 @@ fn a_machine_stays_the_node_that_it_is() -> Result<()> {
     ensure!(status.bundle.source.as_deref() == Some("/var/lib/trilith/bundle.cred"), "{status:#?}");
     ensure!(status.bundle.problems.is_empty(), "{}", complaints(&status));
 
-    lab.kill("n1")?;
     let other = Cluster::sample(&artifact::cluster("lab.yaml"))?;
-    lab.give("n1", Some(&other.bundle(1)?))?;
-    lab.start("n1")?;
-    let status = node.wait_status("the last good bundle goes on", BOOT, network_stands)?;
-    let said = complaints(&status);
-    let reason = "this machine is node 1 (n1) of the cluster lab with the fsid";
-    ensure!(said.contains(reason) && said.contains("erase its disks"), "{said}");
-    ensure!(status.bundle.source.as_deref() == Some("/var/lib/trilith/bundle.cred"), "{status:#?}");
-    let journal = node.shell("journalctl --unit trilithd --boot --output cat")?;
-    ensure!(journal.contains(reason), "{journal}");
-    ensure!(remembered(&node) == before, "it was overwritten");
+    let own = lab.cluster().bundle(1)?;
+    for (bundle, reasons) in [
+        (
+            other.bundle(1)?,
+            ["this machine is node 1 (n1) of the cluster lab with the fsid", "erase its disks"],
+        ),
+        (forged(&own, &other)?, ["an authority that this machine does not know", "rotate"]),
+        (own.replace("mtu: 1500", "mtu: 1400"), ["the bundle was changed after", "signed"]),
+    ] {
+        lab.kill("n1")?;
+        lab.give("n1", Some(&bundle))?;
+        lab.start("n1")?;
+        let status = node.wait_status("the last good bundle goes on", BOOT, network_stands)?;
+        let said = complaints(&status);
+        ensure!(reasons.iter().all(|reason| said.contains(reason)), "{said}");
+        let source = status.bundle.source.as_deref();
+        ensure!(source == Some("/var/lib/trilith/bundle.cred"), "{status:#?}");
+        let journal = node.shell("journalctl --unit trilithd --boot --output cat")?;
+        ensure!(journal.contains(reasons[0]), "{journal}");
+        ensure!(remembered(&node) == before, "it was overwritten");
+    }
     Ok(())
+}
+
+/// The node's own bundle with the authority, the certificate and the key of another cluster's, signed there: it says
+/// that it is for this node of this cluster.
+fn forged(own: &str, other: &Cluster) -> Result<String> {
+    let mut bundle: serde_yaml::Value = serde_yaml::from_str(own)?;
+    let theirs: serde_yaml::Value = serde_yaml::from_str(&other.bundle(1)?)?;
+    bundle["secrets"]["identity"] = theirs["secrets"]["identity"].clone();
+    other.sign(&serde_yaml::to_string(&bundle)?)
 }
 
 /// A new machine does nothing at all by a bundle that is not whole, and says which secret is wrong.
@@ -75,18 +94,22 @@ fn a_bundle_that_is_not_whole_starts_nothing() -> Result<()> {
         good.split_inclusive('\n').filter(|line| !line.trim_start().starts_with(key)).collect()
     };
     let other = Cluster::sample(&artifact::cluster("lab.yaml"))?.bundle(1)?;
+    let sign = |bundle: &str| lab.cluster().sign(bundle);
     for (bundle, reason) in [
+        (good.replace("mtu: 1500", "mtu: 1400"), "the bundle was changed after"),
+        (good.split_inclusive('\n').skip(1).collect(), "the bundle is not signed"),
+        (good[..good.len() / 2].to_owned(), "the bundle cannot be read"),
         (without("bgp: "), "missing field `bgp`"),
-        (without("mon.: "), "secret ceph.keys.mon.: is missing, and this node uses it"),
+        (sign(&without("mon.: "))?, "secret ceph.keys.mon.: is missing, and this node uses it"),
         (
-            with_certificate_of(&good, &other)?,
+            sign(&with_certificate_of(&good, &other)?)?,
             "secret identity.certificate: is not signed by the cluster's authority",
         ),
         (
-            with_certificate_of(&good, &lab.cluster().bundle(2)?)?,
+            sign(&with_certificate_of(&good, &lab.cluster().bundle(2)?)?)?,
             "secret identity.certificate: is not this node's: its subject is not CN=n1.lab.example.net",
         ),
-        (good.replacen("version: 2", "version: 1", 1), "this program reads version 2"),
+        (good.replacen("version: 3", "version: 1", 1), "this program reads version 3"),
     ] {
         lab.give("n1", Some(&bundle))?;
         lab.start("n1")?;

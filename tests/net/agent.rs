@@ -156,7 +156,9 @@ fn an_agent_lives() -> Result<()> {
     assert_ne!(status["subjects"]["services"]["state"], "converged");
     assert!(has_address()?);
 
-    node.give(&node.bundle.replace("subnet", "subent"))?;
+    node.give(&node.bundle.replace("10.10.0.254", "10.10.0.253"))?;
+    agent.until("the bundle was changed after")?;
+    node.give(&node.cluster.sign(&node.bundle.replace("subnet", "subent"))?)?;
     agent.until("unknown key `subent`")?;
     let status = node.status(&[])?;
     assert_ne!(status["bundle"]["problems"], Value::Array(Vec::new()));

@@ -12,6 +12,7 @@ use serde_yaml::{Mapping, Value};
 use tempfile::TempDir;
 use trilith_core::config::{Config, LinkKind, NicChoice, Node, NodeNetwork};
 use trilith_core::names::{IfName, NodeId};
+use trilith_core::secrets::Secret;
 use trilith_core::secrets::needs::all_named;
 
 use crate::artifact;
@@ -132,12 +133,27 @@ impl Cluster {
         run(bundle.arg("--output").arg(&output))?;
         Ok(fs::read_to_string(output)?)
     }
+
+    /// A bundle whose text was changed, signed anew by the cluster's authority: what is wrong with it is then not that it
+    /// was changed.
+    pub fn sign(&self, bundle: &str) -> Result<String> {
+        let identity = fs::read_to_string(self.at(IDENTITY))?;
+        let identity: age::x25519::Identity =
+            identity.parse().map_err(|reason| anyhow!("the age identity: {reason}"))?;
+        let secrets = age::decrypt(&identity, &fs::read(self.at(SECRETS))?)?;
+        let secrets: Value = serde_yaml::from_slice(&secrets)?;
+        let key = secrets["authority"]["current"]["key"].as_str().context("no authority")?;
+        let signed = bundle.split_once('\n').filter(|(line, _)| line.starts_with("# signature"));
+        let body = signed.map_or(bundle, |(_, body)| body);
+        Ok(trilith_core::bundle::sign(body, &Secret::from(key.to_owned()))?)
+    }
 }
 
-/// In the cluster's folder: the cluster file, the private SSH key, what opens the secrets file.
+/// In the cluster's folder: the cluster file, the private SSH key, what opens the secrets file, the secrets file.
 const FILE: &str = "cluster.yaml";
 const KEY: &str = "key";
 const IDENTITY: &str = "identity";
+const SECRETS: &str = "secrets.age";
 
 /// Standard input with this text and nothing more.
 fn given(text: &str) -> Result<fs::File> {

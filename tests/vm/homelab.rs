@@ -132,7 +132,8 @@ fn a_changed_bundle_is_taken_up(node: &Node<'_>, cluster: &Cluster) -> Result<()
     ensure!(node.ssh(mtu)?.trim() == "0");
 
     // Written beside and renamed, as a careful writer does; then the same by hand and a signal.
-    put(node, "/run/trilith/test.yaml", &bundle.replace("mtu: 1500", "mtu: 1400"))?;
+    let changed = bundle.replace("mtu: 1500", "mtu: 1400");
+    put(node, "/run/trilith/test.yaml", &cluster.sign(&changed)?)?;
     node.console().until("the new MTU holds", REACTION, || {
         ensure!(node.ssh(mtu)?.trim() == "1");
         Ok(())

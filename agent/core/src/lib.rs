@@ -8,6 +8,7 @@ pub mod explain; // every derived value of a node with its derivation
 pub mod frr; // the routing sessions of a node
 #[cfg(test)]
 mod golden; // golden plans: one test per subject
+pub mod identity; // which of many bundles is this machine's
 pub mod libvirt; // the storage secret in libvirt, and whether KVM works
 pub mod names; // small valid values: NodeId, IfName, VlanId, Mtu, …
 pub mod network; // links, addresses, routes and sysctls of the core networks

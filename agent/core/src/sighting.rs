@@ -39,7 +39,7 @@ pub struct Sighting {
     pub firmware: Firmware,
     /// Its links; only NICs count.
     pub links: Vec<ObservedLink>,
-    /// The files that were looked for, in order.
+    /// Where a bundle was looked for, in order, each with what was found there.
     pub places: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ impl Sighting {
     /// The text for the console: what to do, what was seen, and the lines for the cluster file.
     pub fn text(&self) -> String {
         let mut text = String::from(
-            "\nThis node has no node bundle. It leaves disks and networks alone.\nLooked for:\n",
+            "\nThis node has no node bundle. It leaves disks and networks alone.\nLooked for one:\n",
         );
         // Writing to a `String` cannot fail.
         for place in &self.places {
@@ -153,7 +153,10 @@ mod tests {
                 nic("enp0s4", "52:54:00:12:34:57"),
                 serde_yaml::from_str("{name: lo, kind: !other loopback}").unwrap(),
             ],
-            places: vec!["/run/trilith/bundle.yaml".into(), "/var/lib/trilith/bundle.yaml".into()],
+            places: vec![
+                "credential: none".into(),
+                "medium: none of the 3 bundles there is for this machine".into(),
+            ],
         }
     }
 
@@ -161,9 +164,9 @@ mod tests {
     fn a_person_can_paste_what_was_seen() {
         let expected = r#"
 This node has no node bundle. It leaves disks and networks alone.
-Looked for:
-  /run/trilith/bundle.yaml
-  /var/lib/trilith/bundle.yaml
+Looked for one:
+  credential: none
+  medium: none of the 3 bundles there is for this machine
 Machine: QEMU, Standard PC (Q35 + ICH9, 2009)
   serial 00123"4, UUID 1B4E28BA-2FA1-11D2-883F-0016D3CCA427
 NICs:

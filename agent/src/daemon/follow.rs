@@ -8,26 +8,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 use tracing::{info, warn};
 use trilith_core::belonging::Belonging;
-use trilith_core::network;
 use trilith_core::secrets::Secret;
 use trilith_core::secrets::certificate::{Certificate, warning};
-use trilith_core::sighting::Sighting;
 use trilith_core::status::{BundleStatus, NodeIdentity, Problem};
 
 use super::Wishes;
-use crate::bundle::{self, Assignment, Found, Reading};
-use crate::reconcile::{Host, chain};
+use super::onlooker::Onlooker;
+use crate::bundle::{self, Assignment, Depth, Findings, Found, Reading};
+use crate::reconcile::chain;
 use crate::report::console::Console;
 use crate::report::manager::Manager;
 use crate::report::{Report, unix_now};
 use crate::system::bundle::Places;
 use crate::system::files::{self, Watch};
-use crate::system::firmware;
 use crate::system::memory::Memory;
-use crate::system::netlink::Netlink;
-
-/// NICs that appear together are shown together: it spares a person a screen of text for each.
-const GATHER: Duration = Duration::from_secs(1);
 
 /// How long until a bundle that could not be kept is tried again, if nothing else happens before.
 const KEEP_AGAIN: Duration = Duration::from_mins(1);
@@ -80,9 +74,9 @@ impl Follower {
         report: Report,
         console: Console,
     ) -> anyhow::Result<Self> {
-        let files = Watch::new(sources.places.paths().to_vec())?;
+        let files = Watch::new(sources.places.watched())?;
         let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-        let onlooker = Onlooker { netlink: Netlink::new(), console, shown: String::new() };
+        let onlooker = Onlooker::new(console);
         let (current, problems, unkept, warned) = (None, Vec::new(), None, None);
         let mut follower = Self {
             sources,
@@ -96,10 +90,7 @@ impl Follower {
             warned,
             onlooker,
         };
-        follower.read();
-        if follower.current.is_none() {
-            follower.read_kept().await;
-        }
+        follower.read().await;
         Ok(follower)
     }
 
@@ -108,7 +99,7 @@ impl Follower {
         loop {
             let unknown = self.current.is_none();
             if unknown {
-                self.onlooker.look(&self.sources.places).await;
+                self.onlooker.show();
             }
             self.keep().await;
             // Cancel safety: `Watch::changed` and `Signal::recv` say of themselves that they are; the onlooker
@@ -116,50 +107,41 @@ impl Follower {
             tokio::select! {
                 changed = self.files.changed() => {
                     changed?;
-                    self.read();
+                    self.read().await;
                 }
                 _ = self.hangup.recv() => {
                     let _reloading = manager.reloading();
-                    self.read();
+                    self.read().await;
                 }
-                () = self.onlooker.news(), if unknown => {}
+                // A NIC that comes late may be the one by which the machine is recognised.
+                () = self.onlooker.news(), if unknown => self.read().await,
                 () = sleep(KEEP_AGAIN), if self.unkept.is_some() => {}
                 () = sleep(CLOCK) => self.tell(),
             }
         }
     }
 
-    /// Reads what somebody has put in place.
-    fn read(&mut self) {
-        match bundle::read(&self.sources.places, &self.sources.memory) {
-            Reading::Good(found) => self.adopt(*found, Vec::new()),
+    /// Looks through the sources. Whoever has a bundle in force gives it up for nothing worse than the first that comes.
+    async fn read(&mut self) {
+        let depth = if self.current.is_some() { Depth::First } else { Depth::All };
+        let machine = self.onlooker.look().await;
+        let Sources { places, memory } = &self.sources;
+        let Findings { reading, told } = bundle::search(places, memory, &machine, depth).await;
+        match reading {
+            Reading::Good(found) => {
+                self.onlooker.introduce(&found, &told);
+                self.adopt(*found);
+            }
             Reading::Bad { problems } => self.complain(problems),
             Reading::Nothing => self.miss(),
         }
-    }
-
-    /// Reads what was kept from earlier: nothing, or nothing good, is in place at the start. What is wrong with that
-    /// stays told.
-    async fn read_kept(&mut self) {
-        if self.sources.places.is_only() {
-            return;
-        }
-        match bundle::read_kept(&self.sources.memory).await {
-            Reading::Good(found) => {
-                let problems = std::mem::take(&mut self.problems);
-                self.adopt(*found, problems);
-            }
-            Reading::Bad { mut problems } => {
-                problems.splice(0..0, std::mem::take(&mut self.problems));
-                self.complain(problems);
-            }
-            Reading::Nothing => {}
-        }
+        self.onlooker.told = told;
     }
 
     /// Takes a bundle into force.
-    fn adopt(&mut self, found: Found, mut problems: Vec<Problem>) {
-        let Found { source, text, assignment, joins } = found;
+    fn adopt(&mut self, found: Found) {
+        let Found { source, text, assignment, joins, mut problems } = found;
+        warn_of(&problems);
         let Assignment {
             identity,
             network,
@@ -283,44 +265,4 @@ fn set<D: PartialEq>(wish: &tokio::sync::watch::Sender<Option<D>>, desired: D) {
         *old = desired;
         news
     });
-}
-
-/// Shows on the console which machine this is, for as long as nobody has said what it should be.
-struct Onlooker {
-    netlink: Netlink,
-    console: Console,
-    shown: String,
-}
-
-impl Onlooker {
-    /// Looks, and shows what is new.
-    async fn look(&mut self, places: &Places) {
-        let links = match Host::<network::Network>::observe(
-            &mut self.netlink,
-            &network::Desired::default(),
-        )
-        .await
-        {
-            Ok(observed) => observed.links,
-            Err(error) => {
-                warn!(error = %chain(&*error), "cannot look at the links");
-                Vec::new()
-            }
-        };
-        let places = places.paths().iter().map(|path| path.display().to_string()).collect();
-        let text = Sighting { firmware: firmware::read(), links, places }.text();
-        if text != self.shown {
-            info!("{text}");
-            self.console.say("no node bundle");
-            self.console.show(&text);
-            self.shown = text;
-        }
-    }
-
-    /// Resolves when the links may look different than they did. Cancel-safe: a change stays one until the
-    /// next look.
-    async fn news(&mut self) {
-        Host::<network::Network>::changed(&mut self.netlink).await;
-        sleep(GATHER).await;
-    }
 }

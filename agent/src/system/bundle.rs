@@ -1,56 +1,113 @@
-//! Where the node bundle lies.
+//! Where node bundles come from.
 
 use std::path::{Path, PathBuf};
 
-use super::files::{self, FileError};
+use trilith_core::identity::Offer;
+
+use super::files::{self, ANYTHING, FileError};
 
 /// Where systemd keeps the unit's credentials: a person who runs `trilithd plan` sees what the agent sees.
 const CREDENTIALS: &str = "/run/credentials/trilithd.service";
 
-/// The files that may hold the node bundle; the first that exists counts.
+/// The bundles of the medium that was booted, put there by the initrd. Empty or missing on a node that was booted from
+/// its own disk.
+const MEDIUM: &str = "/run/trilith-boot/medium";
+
+/// The bundles that a netboot server gave.
+const NETWORK: &str = "/run/trilith-boot/network";
+
+/// How the name of a bundle in a folder ends.
+const ENDING: &str = ".yaml";
+
+/// One place where a bundle, or many, may lie.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    /// What it is called on the console.
+    pub(crate) name: &'static str,
+    /// Where that is.
+    pub(crate) place: Place,
+}
+
+/// What kind of place it is.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// A file that is the bundle of this machine.
+    File(PathBuf),
+    /// A folder with the bundles of many machines.
+    Folder(PathBuf),
+    /// The agent's own memory, encrypted.
+    Kept,
+}
+
+/// The sources, in the order in which they count.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
-    paths: Vec<PathBuf>,
-    only: bool,
+    sources: Vec<Source>,
+    /// What lies here lies unencrypted on the disk.
+    plain: Option<PathBuf>,
 }
 
 impl Places {
     /// One file alone, or the usual ones: what somebody put there since the boot, what systemd was given for this boot
-    /// (SMBIOS, a credential on the ESP), and what the installation left in the agent's folder.
+    /// (SMBIOS, a credential on the ESP), the medium that was booted, what the installation left in the agent's folder
+    /// or the agent kept there, and what a netboot server gave.
     pub(crate) fn new(only: Option<&Path>, folder: &Path) -> std::io::Result<Self> {
         if let Some(path) = only {
-            return Ok(Self { paths: vec![std::path::absolute(path)?], only: true });
+            let place = Place::File(std::path::absolute(path)?);
+            return Ok(Self { sources: vec![Source { name: "file", place }], plain: None });
         }
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
         let credentials = credentials.map_or_else(|| PathBuf::from(CREDENTIALS), PathBuf::from);
         let here = std::path::absolute(folder)?.join("bundle.yaml");
-        let paths =
-            vec!["/run/trilith/bundle.yaml".into(), credentials.join("trilith.bundle"), here];
-        Ok(Self { paths, only: false })
+        let sources = [
+            ("by hand", Place::File("/run/trilith/bundle.yaml".into())),
+            ("credential", Place::File(credentials.join("trilith.bundle"))),
+            ("medium", Place::Folder(MEDIUM.into())),
+            ("installation", Place::File(here.clone())),
+            ("disk", Place::Kept),
+            ("network", Place::Folder(NETWORK.into())),
+        ];
+        let sources = sources.map(|(name, place)| Source { name, place }).into();
+        Ok(Self { sources, plain: Some(here) })
     }
 
     /// Whether one file alone was named: then nothing is kept beside it.
     pub(crate) fn is_only(&self) -> bool {
-        self.only
+        self.plain.is_none()
     }
 
     /// Whether a bundle lies unencrypted on the disk, and the agent's own folder is where it lies.
     pub(crate) fn is_plain_on_disk(&self, path: &Path) -> bool {
-        !self.only && self.paths.last().is_some_and(|last| last == path)
+        self.plain.as_deref() == Some(path)
     }
 
-    /// The paths, in the order in which they count.
-    pub(crate) fn paths(&self) -> &[PathBuf] {
-        &self.paths
+    /// The sources, in the order in which they count.
+    pub(crate) fn sources(&self) -> &[Source] {
+        &self.sources
     }
 
-    /// Reads the first that exists.
-    pub(crate) fn read(&self) -> Result<Option<(PathBuf, String)>, FileError> {
-        for path in &self.paths {
-            if let Some(found) = files::read(path)? {
-                return Ok(Some((path.clone(), found.text)));
-            }
+    /// The paths whose change may mean another bundle.
+    pub(crate) fn watched(&self) -> Vec<PathBuf> {
+        let path = |source: &Source| match &source.place {
+            Place::File(path) => Some(path.clone()),
+            Place::Folder(folder) => Some(folder.join(ANYTHING)),
+            Place::Kept => None,
+        };
+        self.sources.iter().filter_map(path).collect()
+    }
+}
+
+/// Every bundle in a folder, by name.
+pub(crate) fn offers(folder: &Path) -> Result<Vec<Offer>, FileError> {
+    let mut offers = Vec::new();
+    for (name, _) in files::list(folder)? {
+        if !name.ends_with(ENDING) {
+            continue;
         }
-        Ok(None)
+        if let Some(found) = files::read(&folder.join(&name))? {
+            offers.push(Offer { name, text: found.text });
+        }
     }
+    offers.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(offers)
 }

@@ -36,7 +36,8 @@ fn secrets(text: &str) -> (Config, ClusterSecrets) {
 fn bundle(text: &str, secrets: &ClusterSecrets, node: u16) -> Bundle {
     let config = config::load(text).unwrap();
     let share = secrets.share(&config, config.node(id(node)).unwrap()).unwrap();
-    Bundle::parse(&Bundle::write(id(node), text, &share).unwrap()).unwrap()
+    Bundle::parse(&Bundle::write(id(node), text, &share, &secrets.authority.current.key).unwrap())
+        .unwrap()
 }
 
 #[test]
@@ -60,7 +61,7 @@ fn a_hypervisor_gets_nothing_that_is_the_coordinators() {
 
     // Looked for in the text itself: whatever is secret and not in the share must not be there either.
     let node = config.node(id(2)).unwrap();
-    let text = Bundle::write(node.id, EIGHT, &share).unwrap();
+    let text = Bundle::write(node.id, EIGHT, &share, &secrets.authority.current.key).unwrap();
     let others = secrets.nodes.iter().filter(|(other, _)| **other != node.id);
     let mut forbidden: Vec<&Secret> = vec![
         &secrets.authority.current.key,

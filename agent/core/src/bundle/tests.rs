@@ -17,7 +17,7 @@ fn secrets(cluster: &str, node: u16) -> NodeSecrets {
 fn what_is_written_is_read() {
     for (cluster, node) in [(HOMELAB, 3), (EIGHT, 1), (EIGHT, 2)] {
         let secrets = secrets(cluster, node);
-        let text = Bundle::write(id(node), cluster, &secrets).unwrap();
+        let text = sample::bundle(id(node), cluster, &secrets).unwrap();
         let bundle = Bundle::parse(&text).unwrap();
         assert_eq!(bundle.node, id(node));
         assert_eq!(bundle.config, config::load(cluster).unwrap());
@@ -31,7 +31,7 @@ fn what_is_written_is_read() {
 #[test]
 fn line_breaks_stay() {
     let dos = HOMELAB.replace('\n', "\r\n");
-    let text = Bundle::write(id(1), &dos, &secrets(HOMELAB, 1)).unwrap();
+    let text = sample::bundle(id(1), &dos, &secrets(HOMELAB, 1)).unwrap();
     let raw: RawBundle = serde_yaml::from_str(&text).unwrap();
     assert_eq!(raw.cluster, dos);
 }
@@ -40,32 +40,62 @@ fn line_breaks_stay() {
 fn what_does_not_fit_is_refused() {
     let refusal = |text: &str| Bundle::parse(text).unwrap_err().to_string();
     let good = secrets(HOMELAB, 1);
-    assert!(matches!(Bundle::write(id(9), HOMELAB, &good), Err(BundleError::NoSuchNode(_))));
-    assert!(matches!(Bundle::write(id(1), "version: 1", &good), Err(BundleError::BadConfig(_))));
+    assert!(matches!(sample::bundle(id(9), HOMELAB, &good), Err(BundleError::NoSuchNode(_))));
+    assert!(matches!(sample::bundle(id(1), "version: 1", &good), Err(BundleError::BadConfig(_))));
     assert_eq!(
         refusal("nonsense"),
         "the bundle cannot be read: line 1, column 1 is not as it should be"
     );
     assert_eq!(
         refusal("{version: 1, node: 1, cluster: ''}"),
-        "this program reads version 2 of the node bundle, not 1: make it with the `trilith` of the same release"
+        "this program reads version 3 of the node bundle, not 1: make it with the `trilith` of the same release"
     );
     assert_eq!(
-        refusal("{version: 2, node: 1, cluster: ''}"),
+        refusal("{version: 3, node: 1, cluster: ''}"),
         "the bundle cannot be read: missing field `secrets`"
     );
-    let text = Bundle::write(id(1), HOMELAB, &good).unwrap();
+    let text = sample::bundle(id(1), HOMELAB, &good).unwrap();
     assert_eq!(
-        refusal(&text.replace("version: 1\n", "version: 7\n")),
+        refusal(&sample::sign(&text.replace("version: 1\n", "version: 7\n"))),
         "the cluster file in the bundle has problems, such as: version: this program reads version 1 of the \
          cluster file, not 7"
     );
 }
 
+/// Whatever is changed, nothing that is changed is followed.
+#[test]
+fn a_changed_bundle_is_refused() {
+    let text = sample::bundle(id(1), HOMELAB, &secrets(HOMELAB, 1)).unwrap();
+    assert_eq!(sample::sign(&text).split_once('\n').unwrap().1, text.split_once('\n').unwrap().1);
+    let (line, body) = text.split_once('\n').unwrap();
+    let refusal = |text: &str| Bundle::parse(text).unwrap_err();
+    for changed in [
+        text.replace("node: 1\n", "node: 2\n"),
+        text.replace("mtu: 1500", "mtu: 1400"),
+        text.replace('\n', "\r\n"),
+        format!("{text} "),
+        format!("{text}# a comment\n"),
+        text.trim_end().to_owned(),
+        text.replacen("# signature: ", "# signature: AAAA", 1),
+        // Signed by an authority that is not the one in it.
+        bundle_sign_by_another(body),
+    ] {
+        assert!(matches!(refusal(&changed), BundleError::Changed), "{changed}");
+    }
+    for unsigned in [body.to_owned(), format!("\n{text}"), format!("# signature: ?\n{body}")] {
+        assert!(matches!(refusal(&unsigned), BundleError::Unsigned), "{unsigned}");
+    }
+    assert!(Bundle::parse(&format!("{line}\n{body}")).is_ok());
+}
+
+fn bundle_sign_by_another(body: &str) -> String {
+    sign(body, &Authority::new("home").key()).unwrap()
+}
+
 /// What is wrong is told; what it says is not.
 #[test]
 fn no_secret_is_in_a_refusal() {
-    let text = Bundle::write(id(1), HOMELAB, &secrets(HOMELAB, 1)).unwrap();
+    let text = sample::bundle(id(1), HOMELAB, &secrets(HOMELAB, 1)).unwrap();
     for (from, to) in [
         ("  bgp: secret-of-bgp", "  bgp: [secret-of-bgp]"),
         ("  bgp: secret-of-bgp", "  secret-of-bgp"),
@@ -87,7 +117,7 @@ fn no_secret_is_in_a_refusal() {
 fn judged(cluster: &str, node: u16, change: impl FnOnce(&mut NodeSecrets)) -> Vec<String> {
     let mut secrets = secrets(cluster, node);
     change(&mut secrets);
-    match Bundle::write(id(node), cluster, &secrets) {
+    match sample::bundle(id(node), cluster, &secrets) {
         Ok(_) => Vec::new(),
         Err(BundleError::BadSecrets(problems)) => {
             problems.iter().map(ToString::to_string).collect()
@@ -153,7 +183,7 @@ fn a_certificate_must_be_the_nodes_own_and_the_clusters() {
         ]
     );
     let of_another_authority = |secrets: &mut NodeSecrets| {
-        secrets.identity.authority = self::secrets(HOMELAB, 1).identity.authority;
+        secrets.identity.authority = Authority::new("home").certificate;
     };
     assert_eq!(
         judged(HOMELAB, 1, of_another_authority),

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _,
+    UnparsedPublicKey,
+};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
@@ -93,13 +96,28 @@ impl Certificate {
 
     /// Whether `key` is its private key.
     pub fn belongs_to(&self, key: &Secret) -> Result<bool, CertificateError> {
-        let blocks = blocks(key.reveal(), "PRIVATE KEY")?;
-        let [block] = blocks.as_slice() else { return Err(CertificateError::Several) };
-        let curve = &ECDSA_P256_SHA256_ASN1_SIGNING;
-        let pair = EcdsaKeyPair::from_pkcs8(curve, &block.contents, &SystemRandom::new())
-            .map_err(|_| CertificateError::NotKey)?;
-        Ok(pair.public_key().as_ref() == self.public_key)
+        Ok(pair(key)?.public_key().as_ref() == self.public_key)
     }
+
+    /// Whether the key of this certificate made `signature` over `message`, as [`sign`] does.
+    pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.public_key);
+        key.verify(message, signature).is_ok()
+    }
+}
+
+/// Signs a message with the private key of a certificate (ECDSA with P-256 and SHA-256, RFC 5480).
+pub fn sign(message: &[u8], key: &Secret) -> Result<Vec<u8>, CertificateError> {
+    let signed = pair(key)?.sign(&SystemRandom::new(), message);
+    Ok(signed.map_err(|_| CertificateError::NotKey)?.as_ref().to_vec())
+}
+
+fn pair(key: &Secret) -> Result<EcdsaKeyPair, CertificateError> {
+    let blocks = blocks(key.reveal(), "PRIVATE KEY")?;
+    let [block] = blocks.as_slice() else { return Err(CertificateError::Several) };
+    let curve = &ECDSA_P256_SHA256_ASN1_SIGNING;
+    EcdsaKeyPair::from_pkcs8(curve, &block.contents, &SystemRandom::new())
+        .map_err(|_| CertificateError::NotKey)
 }
 
 /// How long before its end a person is told, in seconds: `trilith cluster bundle` renews certificates at half of their

@@ -1,6 +1,7 @@
 //! Secrets for tests: everything that a node needs, and nothing else.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -12,8 +13,27 @@ use rcgen::{
 
 use super::needs::{CertificateNames, Needs};
 use super::{Ceph, Identity, NodeSecrets, Postgres, Secret, ZooKeeper};
+use crate::bundle::{self, Bundle, BundleError};
 use crate::config::Config;
 use crate::names::NodeId;
+
+/// The authority of all samples.
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("sample"));
+
+/// The bundle of a node with these secrets, signed by the samples' authority.
+pub(crate) fn bundle(
+    node: NodeId,
+    cluster: &str,
+    secrets: &NodeSecrets,
+) -> Result<String, BundleError> {
+    Bundle::write(node, cluster, secrets, &AUTHORITY.key())
+}
+
+/// A bundle whose text was changed, signed anew by the samples' authority.
+pub(crate) fn sign(text: &str) -> String {
+    let body = text.split_once('\n').filter(|(line, _)| line.starts_with("# signature"));
+    bundle::sign(body.map_or(text, |(_, body)| body), &AUTHORITY.key()).expect("a signature")
+}
 
 /// The secrets of a node: the same at each call but for the `identity`, which is made anew.
 pub(crate) fn secrets(config: &Config, id: NodeId) -> NodeSecrets {
@@ -21,7 +41,7 @@ pub(crate) fn secrets(config: &Config, id: NodeId) -> NodeSecrets {
     let password = |name: &str| Secret::from(format!("secret-of-{name}"));
     let key = |entity: &String| (entity.clone(), ceph_key(entity));
     NodeSecrets {
-        identity: Authority::new(config.name.as_str()).issue(&needs.names),
+        identity: AUTHORITY.issue(&needs.names),
         ceph: Ceph {
             fsid: "5f5be4a3-1f1c-4c9b-8a53-0c7e7e9a4b11".into(),
             keys: needs.ceph.iter().map(key).collect(),
@@ -73,6 +93,11 @@ impl Authority {
         let certificate = params.self_signed(&key).expect("a certificate");
         let certificate = pem("CERTIFICATE", certificate.der());
         Self { certificate, issuer: Issuer::new(params, key) }
+    }
+
+    /// Its private key.
+    pub(crate) fn key(&self) -> Secret {
+        Secret::from(pem("PRIVATE KEY", self.issuer.key().serialized_der()))
     }
 
     /// An identity with these names.

@@ -20,7 +20,8 @@ fn start() -> (Config, ClusterSecrets, OffsetDateTime) {
 fn bundle(config: &Config, secrets: &ClusterSecrets) -> Bundle {
     let node = NodeId::try_from(1).unwrap();
     let share = secrets.share(config, config.node(node).unwrap()).unwrap();
-    Bundle::parse(&Bundle::write(node, HOMELAB, &share).unwrap()).unwrap()
+    let signer = &secrets.authority.current.key;
+    Bundle::parse(&Bundle::write(node, HOMELAB, &share, signer).unwrap()).unwrap()
 }
 
 /// Whether a node with the bundle `here` takes the certificate of a node with the bundle `there`.
