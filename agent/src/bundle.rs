@@ -45,13 +45,13 @@ pub(crate) struct Found {
     pub(crate) problems: Vec<Problem>,
 }
 
-/// What a bundle makes of this machine.
+/// What a bundle makes of this machine: what each subject should be, and whom it talks with.
 #[derive(Debug)]
 pub(crate) struct Assignment {
     pub(crate) identity: NodeIdentity,
+    pub(crate) peers: Membership,
     pub(crate) network: network::Desired,
     pub(crate) services: services::Desired,
-    pub(crate) peers: Membership,
     pub(crate) zookeeper: zookeeper::Desired,
     pub(crate) ceph: ceph::Desired,
     pub(crate) osds: osds::Desired,
@@ -109,29 +109,19 @@ fn assign(bundle: &Bundle) -> Option<Assignment> {
         id: (*id).into(),
         name: about.name.to_string(),
     };
-    let network = node::network(config, *id)?;
-    let services = node::services(config, *id, secrets)?;
-    let peers =
-        Membership { circle: Circle::new(config, *id)?, identity: secrets.identity.clone() };
-    let zookeeper = node::zookeeper(config, *id, secrets);
-    let ceph = node::ceph(config, *id, secrets);
-    let osds = node::osds(config, *id, secrets);
-    let pools = node::pools(config);
-    let patroni = node::patroni(config, *id, secrets);
-    let frr = node::frr(config, *id, secrets)?;
-    let libvirt = node::libvirt(secrets);
+    let circle = Circle::new(config, *id)?;
     Some(Assignment {
         identity,
-        network,
-        services,
-        peers,
-        zookeeper,
-        ceph,
-        osds,
-        pools,
-        patroni,
-        frr,
-        libvirt,
+        peers: Membership { circle, identity: secrets.identity.clone() },
+        network: node::network(config, *id)?,
+        services: node::services(config, *id, secrets)?,
+        zookeeper: node::zookeeper(config, *id, secrets),
+        ceph: node::ceph(config, *id, secrets),
+        osds: node::osds(config, *id, secrets),
+        pools: node::pools(config),
+        patroni: node::patroni(config, *id, secrets),
+        frr: node::frr(config, *id, secrets)?,
+        libvirt: node::libvirt(secrets),
     })
 }
 

@@ -208,38 +208,32 @@ async fn plan(arg: &BundleArg) -> anyhow::Result<Exit> {
         Ok(assignment) => assignment,
         Err(exit) => return Ok(exit),
     };
-    let Assignment { identity: _, network, services, peers, zookeeper, ceph, osds, .. } =
-        &assignment;
-    // Ceph's pools are not looked at: only a monitor that leads does, and that it leads is known to the agent that runs.
-    let Assignment { pools: _, patroni, frr, libvirt, .. } = &assignment;
     // Asked now, as the running agent asks them all the time.
-    let dialer = Dialer::new(peers).context("this node's certificate cannot be used")?;
-    let (_, views) = watch::channel(ask_once(&peers.circle, &dialer).await);
+    let dialer =
+        Dialer::new(&assignment.peers).context("this node's certificate cannot be used")?;
+    let (_, views) = watch::channel(ask_once(&assignment.peers.circle, &dialer).await);
     let (_, dialer) = watch::channel(Some(dialer));
     let ensemble = Ensemble::new(views.clone(), dialer.clone());
     let database = Database::new(views.clone(), dialer);
     let monitors = Monitors::new(views.clone());
+    // Ceph's pools are not looked at: only a monitor that leads does, and that it leads is known to the agent that runs.
     let all = [
-        would::<Network, _>("network", Netlink::new(), network).await?,
-        would::<Services, _>("services", Systemd::new(), services).await?,
-        would::<ZooKeeper, _>("zookeeper", ensemble, zookeeper).await?,
-        would::<Ceph, _>("ceph", monitors, ceph).await?,
-        would::<Osds, _>("osds", Disks::new(), osds).await?,
-        would::<Patroni, _>("patroni", database, patroni).await?,
-        would::<Frr, _>("frr", Router::new(views), frr).await?,
-        would::<Libvirt, _>("libvirt", Hypervisor::new(), libvirt).await?,
+        would::<Network, _>(Netlink::new(), &assignment.network).await?,
+        would::<Services, _>(Systemd::new(), &assignment.services).await?,
+        would::<ZooKeeper, _>(ensemble, &assignment.zookeeper).await?,
+        would::<Ceph, _>(monitors, &assignment.ceph).await?,
+        would::<Osds, _>(Disks::new(), &assignment.osds).await?,
+        would::<Patroni, _>(database, &assignment.patroni).await?,
+        would::<Frr, _>(Router::new(views), &assignment.frr).await?,
+        would::<Libvirt, _>(Hypervisor::new(), &assignment.libvirt).await?,
     ];
     Ok(if all.into_iter().all(|is| is) { Exit::Ok } else { Exit::NotConverged })
 }
 
 /// Prints what would be done for one subject, and says whether that is nothing.
-async fn would<S: Subject, H: Host<S>>(
-    subject: &str,
-    host: H,
-    desired: &S::Desired,
-) -> anyhow::Result<bool> {
+async fn would<S: Subject, H: Host<S>>(host: H, desired: &S::Desired) -> anyhow::Result<bool> {
     let plan = look::<S, H>(host, desired).await?;
-    show(subject, &plan.steps, &plan.problems);
+    show(S::NAME, &plan.steps, &plan.problems);
     Ok(plan.is_converged())
 }
 

@@ -18,11 +18,11 @@ use trilith_core::pools::Pools;
 use trilith_core::services::Services;
 use trilith_core::subject::Subject;
 use trilith_core::zookeeper::ZooKeeper;
-use trilith_core::{ceph, frr, libvirt, network, osds, patroni, pools, services, zookeeper};
 
 use crate::api;
+use crate::bundle::Assignment;
 use crate::exit::Exit;
-use crate::peers::{Membership, Talk};
+use crate::peers::Talk;
 use crate::reconcile::{self, After, Host, Inputs, Pulses};
 use crate::report::console::Console;
 use crate::report::log::Reader;
@@ -57,22 +57,24 @@ pub(crate) struct Options {
     pub(crate) reader: Reader,
 }
 
-/// The subjects, as the status names them.
-const SUBJECTS: [&str; 9] =
-    ["network", "services", "zookeeper", "ceph", "osds", "pools", "patroni", "frr", "libvirt"];
+/// Passes on to one loop its part of what a bundle makes of this machine.
+type Wish = Box<dyn Fn(&Assignment)>;
 
-/// The desired state of each subject, on its way to the loops.
-pub(crate) struct Wishes {
-    network: watch::Sender<Option<network::Desired>>,
-    services: watch::Sender<Option<services::Desired>>,
-    peers: watch::Sender<Option<Membership>>,
-    zookeeper: watch::Sender<Option<zookeeper::Desired>>,
-    ceph: watch::Sender<Option<ceph::Desired>>,
-    osds: watch::Sender<Option<osds::Desired>>,
-    pools: watch::Sender<Option<pools::Desired>>,
-    patroni: watch::Sender<Option<patroni::Desired>>,
-    frr: watch::Sender<Option<frr::Desired>>,
-    libvirt: watch::Sender<Option<libvirt::Desired>>,
+/// The loop wakes only for what is different.
+fn wish<D: Clone + PartialEq + 'static>(
+    desired: watch::Sender<Option<D>>,
+    part: fn(&Assignment) -> &D,
+) -> Wish {
+    Box::new(move |assignment| {
+        let part = part(assignment);
+        desired.send_if_modified(|old| {
+            let news = old.as_ref() != Some(part);
+            if news {
+                *old = Some(part.clone());
+            }
+            news
+        });
+    })
 }
 
 /// Runs until SIGTERM or SIGINT. What was brought up stays up: the node works on without its agent.
@@ -86,31 +88,18 @@ async fn run_here(options: Options) -> anyhow::Result<Exit> {
     let listener = api::listen(&options.socket)?;
     let manager = Manager::default();
     let console = Console::start(options.reader);
-    let report = Report::new(&SUBJECTS);
+    let report = Report::new();
     info!(version = env!("CARGO_PKG_VERSION"), "trilithd starts");
 
     let (talk, peers) = Talk::new();
-    let ensemble = Ensemble::new(talk.views(), talk.dialer());
-    let monitors = Monitors::new(talk.views());
-    let storage = Storage::new(report.subscribe());
-    let database = Database::new(talk.views(), talk.dialer());
-    let router = Router::new(talk.views());
-    let mut loops = Loops { tasks: JoinSet::new(), pulses: Pulses::new(), report: &report };
-    let wishes = Wishes {
-        network: loops.start::<Network, _>("network", Netlink::new(), After::Nothing),
-        // One missing NIC must not keep the operator from logging in: settled is enough.
-        services: loops.start::<Services, _>("services", Systemd::new(), After::Settled("network")),
-        peers,
-        // Not after the services: its server waits for what this prepares.
-        zookeeper: loops.start::<ZooKeeper, _>("zookeeper", ensemble, After::Settled("network")),
-        ceph: loops.start::<Ceph, _>("ceph", monitors, After::Settled("network")),
-        osds: loops.start::<Osds, _>("osds", Disks::new(), After::Settled("network")),
-        pools: loops.start::<Pools, _>("pools", storage, After::Settled("network")),
-        patroni: loops.start::<Patroni, _>("patroni", database, After::Settled("network")),
-        frr: loops.start::<Frr, _>("frr", router, After::Settled("network")),
-        libvirt: loops.start::<Libvirt, _>("libvirt", Hypervisor::new(), After::Settled("network")),
+    let mut loops = Loops {
+        tasks: JoinSet::new(),
+        pulses: Pulses::new(),
+        wishes: vec![wish(peers, |all| &all.peers)],
+        report: &report,
     };
-    let Loops { mut tasks, pulses, report: _ } = loops;
+    loops.start_all(&talk);
+    let Loops { mut tasks, pulses, wishes, report: _ } = loops;
     let sources = Sources { places: options.places, memory: options.memory };
     let follower = Follower::new(sources, wishes, report.clone(), console.clone()).await?;
     let status = report.subscribe();
@@ -139,29 +128,44 @@ async fn run_here(options: Options) -> anyhow::Result<Exit> {
 struct Loops<'a> {
     tasks: JoinSet<anyhow::Result<()>>,
     pulses: Pulses,
+    wishes: Vec<Wish>,
     report: &'a Report,
 }
 
 impl Loops<'_> {
+    /// Every subject.
+    fn start_all(&mut self, talk: &Talk) {
+        let network = After::Settled(Network::NAME);
+        self.start::<Network, _>(Netlink::new(), After::Nothing, |all| &all.network);
+        // One missing NIC must not keep the operator from logging in: settled is enough.
+        self.start::<Services, _>(Systemd::new(), network, |all| &all.services);
+        // These do not come after the services: what those start waits for what these prepare.
+        let ensemble = Ensemble::new(talk.views(), talk.dialer());
+        self.start::<ZooKeeper, _>(ensemble, network, |all| &all.zookeeper);
+        self.start::<Ceph, _>(Monitors::new(talk.views()), network, |all| &all.ceph);
+        self.start::<Osds, _>(Disks::new(), network, |all| &all.osds);
+        let storage = Storage::new(self.report.subscribe());
+        self.start::<Pools, _>(storage, network, |all| &all.pools);
+        let database = Database::new(talk.views(), talk.dialer());
+        self.start::<Patroni, _>(database, network, |all| &all.patroni);
+        self.start::<Frr, _>(Router::new(talk.views()), network, |all| &all.frr);
+        self.start::<Libvirt, _>(Hypervisor::new(), network, |all| &all.libvirt);
+    }
+
     /// Starts the loop of one subject. It waits until it is told what to want.
-    fn start<S, H>(
-        &mut self,
-        name: &'static str,
-        host: H,
-        after: After,
-    ) -> watch::Sender<Option<S::Desired>>
+    fn start<S, H>(&mut self, host: H, after: After, part: fn(&Assignment) -> &S::Desired)
     where
         S: Subject + 'static,
         H: Host<S> + 'static,
     {
-        let (wish, desired) = watch::channel(None);
-        let inputs = Inputs { desired, after, pulse: self.pulses.add(name) };
-        let report = self.report.subject(name);
+        let (sender, desired) = watch::channel(None);
+        let inputs = Inputs { desired, after, pulse: self.pulses.add(S::NAME) };
+        let report = self.report.subject(S::NAME);
+        self.wishes.push(wish(sender, part));
         self.tasks.spawn_local(async move {
             reconcile::run::<S, H>(host, inputs, report).await;
             Ok(())
         });
-        wish
     }
 }
 

@@ -183,7 +183,7 @@ impl Talk {
 
 /// Asks each followed node once: for a look that changes nothing.
 pub(crate) async fn ask_once(circle: &Circle, dialer: &Dialer) -> Views {
-    let own = Report::new(&[]).subscribe();
+    let own = Report::new().subscribe();
     let mut views = Views::new();
     for peer in circle.followed.iter().filter_map(|id| circle.others.get(id)) {
         let follower = client::Follower::new(peer.clone(), dialer.clone(), own.clone());

@@ -14,6 +14,7 @@ use trilith_core::status::{
 use trilith_core::subject::Plan;
 
 use crate::reconcile::After;
+use crate::wake;
 
 pub(crate) mod console; // the machine's console
 pub(crate) mod log; // where log lines go
@@ -28,15 +29,12 @@ pub(crate) struct Report {
 
 impl Report {
     /// The status of an agent that has just started.
-    pub(crate) fn new(subjects: &[&str]) -> Self {
-        let now = unix_now();
-        let waiting =
-            |name: &&str| ((*name).to_owned(), SubjectStatus::waiting("the node bundle", now));
+    pub(crate) fn new() -> Self {
         let status = NodeStatus {
             version: env!("CARGO_PKG_VERSION").into(),
             node: None,
             bundle: BundleStatus::default(),
-            subjects: subjects.iter().map(waiting).collect(),
+            subjects: BTreeMap::new(),
             peers: BTreeMap::new(),
         };
         Self { status: Arc::new(watch::Sender::new(status)) }
@@ -65,8 +63,12 @@ impl Report {
         });
     }
 
-    /// The part of one subject's loop.
+    /// The part of one subject's loop, which is in the status from now on.
     pub(crate) fn subject(&self, name: &'static str) -> SubjectReport {
+        let waiting = || SubjectStatus::waiting("the node bundle", unix_now());
+        self.status.send_modify(|status| {
+            status.subjects.entry(name.into()).or_insert_with(waiting);
+        });
         SubjectReport { name, status: Arc::clone(&self.status), others: self.status.subscribe() }
     }
 }
@@ -96,9 +98,7 @@ impl SubjectReport {
     /// Resolves when any part of the status changed since [`Self::may_start`] looked. Cancel-safe: the
     /// change stays unseen until then.
     pub(crate) async fn others_changed(&mut self) {
-        if self.others.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        wake::changed(&mut self.others).await;
     }
 
     /// Prints a plan before its first step.

@@ -14,16 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{NodeId, NodeName};
 use crate::quorum::{self, Data, Decision, Others, Witness};
-use crate::status::{Details, Problem};
+use crate::status::{Details, Problem, problem};
 use crate::subject::{Plan, Subject};
 use crate::turns::{self, Seen, Table};
 
 pub mod answer; // what a monitor says of itself
 #[cfg(test)]
 mod tests;
-
-/// The subject's name, by which the agents of other nodes know it.
-pub const SUBJECT: &str = "ceph";
 
 /// The folder of the monitors' stores, each in a folder `ceph-NAME` (`mon data`).
 pub const MONITORS: &str = "/var/lib/ceph/mon";
@@ -136,12 +133,13 @@ impl Monitor {
 }
 
 impl Subject for Ceph {
+    const NAME: &'static str = "ceph";
     type Desired = Desired;
     type Observed = Observed;
     type Step = Step;
 
     fn plan(desired: &Desired, observed: &Observed) -> Plan<Step> {
-        let mut plan = Plan { steps: Vec::new(), problems: Vec::new() };
+        let mut plan = Plan::default();
         let permitted = observed.monitor_permit.is_some() || observed.manager_permit;
         let Some(name) = desired.members.get(&desired.node) else {
             plan.steps.extend(permitted.then_some(Step::Forbid));
@@ -307,10 +305,6 @@ fn permission(desired: &Desired, store: MakeStore) -> String {
         MakeStore::No => "",
     };
     format!("FSID={}\nMONITORS=\"{monitors}\"\n{make}", desired.cluster)
-}
-
-fn problem(object: &str, reason: String) -> Problem {
-    Problem { object: object.into(), reason }
 }
 
 impl fmt::Display for Step {

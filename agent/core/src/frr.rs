@@ -66,6 +66,7 @@ pub struct Session {
 }
 
 impl Subject for Frr {
+    const NAME: &'static str = "frr";
     type Desired = Desired;
     type Observed = Observed;
     /// There is nothing to do by hand.

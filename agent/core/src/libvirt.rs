@@ -11,7 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::secrets::Secret;
-use crate::status::{Details, Problem};
+use crate::status::{Details, problem};
 use crate::subject::{Plan, Subject};
 
 #[cfg(test)]
@@ -147,12 +147,13 @@ pub enum Step {
 }
 
 impl Subject for Libvirt {
+    const NAME: &'static str = "libvirt";
     type Desired = Desired;
     type Observed = Observed;
     type Step = Step;
 
     fn plan(desired: &Desired, observed: &Observed) -> Plan<Step> {
-        let mut plan = Plan { steps: Vec::new(), problems: Vec::new() };
+        let mut plan = Plan::default();
         match &observed.daemon {
             Daemon::Away(reason) => {
                 plan.problems.push(problem("libvirtd", reason.clone()));
@@ -237,10 +238,6 @@ fn keep(wanted: &StorageSecret, found: Option<&Found>, plan: &mut Plan<Step>) {
 /// A version as libvirt's calls have it (`1000000 * major + 1000 * minor + release`).
 fn version(number: u32) -> String {
     format!("{}.{}.{}", number / 1_000_000, number / 1000 % 1000, number % 1000)
-}
-
-fn problem(object: &str, reason: String) -> Problem {
-    Problem { object: object.into(), reason }
 }
 
 impl fmt::Display for Step {

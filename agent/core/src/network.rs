@@ -46,6 +46,7 @@ pub const ROUTE_PROTOCOL: u8 = 0x74;
 pub struct Network;
 
 impl Subject for Network {
+    const NAME: &'static str = "network";
     type Desired = Desired;
     type Observed = Observed;
     type Step = Step;
@@ -54,7 +55,7 @@ impl Subject for Network {
     const ON_FAILURE: OnFailure = OnFailure::GoOn;
 
     fn plan(desired: &Desired, observed: &Observed) -> Plan<Step> {
-        let mut plan = Plan { steps: Vec::new(), problems: Vec::new() };
+        let mut plan = Plan::default();
         let view = view::View::new(desired, observed, &mut plan.problems);
         routes::remove(&view, &mut plan.steps);
         addresses::remove(&view, &mut plan.steps);

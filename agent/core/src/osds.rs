@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Disk, DiskKind, Osd};
 use crate::names::ByteSize;
-use crate::status::{Details, Problem};
+use crate::status::{Details, Problem, problem};
 use crate::subject::{OnFailure, Plan, Subject};
 
 #[cfg(test)]
@@ -124,6 +124,7 @@ pub enum Step {
 }
 
 impl Subject for Osds {
+    const NAME: &'static str = "osds";
     type Desired = Desired;
     type Observed = Observed;
     type Step = Step;
@@ -132,7 +133,7 @@ impl Subject for Osds {
     const ON_FAILURE: OnFailure = OnFailure::GoOn;
 
     fn plan(desired: &Desired, observed: &Observed) -> Plan<Step> {
-        let mut plan = Plan { steps: Vec::new(), problems: Vec::new() };
+        let mut plan = Plan::default();
         let wishes = choose(desired, observed, &mut plan.problems);
         let stale = observed.wishes.keys().filter(|disk| !wishes.contains_key(*disk));
         plan.steps.extend(stale.cloned().map(Step::Unwish));
@@ -278,10 +279,6 @@ impl Rule {
         let (device, fsid) = (device(name, disk), &desired.cluster);
         Wish(format!("DEVICE={device}\nCLASS={class}\nFSID={fsid}\nMAKE={make}\n{overwrite}"))
     }
-}
-
-fn problem(object: &str, reason: String) -> Problem {
-    Problem { object: object.into(), reason }
 }
 
 impl fmt::Display for Step {

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::names::{NodeId, NodeName};
 use crate::quorum::{self, LEADER, Others, Witness};
 use crate::secrets::Secret;
-use crate::status::{Details, Lag, Problem};
+use crate::status::{Details, Lag, Problem, problem};
 use crate::subject::{Plan, Subject};
 use crate::turns::{self, Seen, Table};
 
@@ -123,12 +123,13 @@ pub enum Step {
 }
 
 impl Subject for Patroni {
+    const NAME: &'static str = "patroni";
     type Desired = Desired;
     type Observed = Observed;
     type Step = Step;
 
     fn plan(desired: &Desired, observed: &Observed) -> Plan<Step> {
-        let mut plan = Plan { steps: Vec::new(), problems: Vec::new() };
+        let mut plan = Plan::default();
         if !desired.members.contains_key(&desired.node) {
             return plan;
         }
@@ -273,10 +274,6 @@ fn no_leader(desired: &Desired, observed: &Observed) -> String {
     });
     let all: Vec<String> = others.collect();
     if all.is_empty() { "none yet".into() } else { format!("none yet: {}", all.join(", ")) }
-}
-
-fn problem(object: &str, reason: String) -> Problem {
-    Problem { object: object.into(), reason }
 }
 
 /// What is to be changed in the shared configuration. The leader does it: one member, always the same for all.

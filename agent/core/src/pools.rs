@@ -132,12 +132,13 @@ pub enum Step {
 }
 
 impl Subject for Pools {
+    const NAME: &'static str = "pools";
     type Desired = Desired;
     type Observed = Observed;
     type Step = Step;
 
     fn plan(desired: &Desired, observed: &Observed) -> Plan<Step> {
-        let mut plan = Plan { steps: Vec::new(), problems: Vec::new() };
+        let mut plan = Plan::default();
         let Some(cluster) = &observed.cluster else { return plan };
         let domains: BTreeSet<_> = desired.pools.values().map(|wish| &wish.domain).collect();
         let missing = domains.into_iter().filter(|domain| !cluster.rules.contains(&rule(domain)));

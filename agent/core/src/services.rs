@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::status::Problem;
+use crate::status::problem;
 use crate::subject::{OnFailure, Plan, Subject};
 
 mod desired; // what should be
@@ -37,6 +37,7 @@ pub use step::{Marks, Step};
 pub struct Services;
 
 impl Subject for Services {
+    const NAME: &'static str = "services";
     type Desired = Desired;
     type Observed = Observed;
     type Step = Step;
@@ -47,7 +48,7 @@ impl Subject for Services {
 
     /// Stops before removals, since a unit may still read its file; writes before starts, for the same reason.
     fn plan(desired: &Desired, observed: &Observed) -> Plan<Step> {
-        let mut plan = Plan { steps: Vec::new(), problems: Vec::new() };
+        let mut plan = Plan::default();
         let view = View::new(desired, observed);
         if let Manager::Units(units) = &observed.units {
             plan.steps
@@ -97,8 +98,4 @@ impl<'a> View<'a> {
             Manager::Away(_) => None,
         }
     }
-}
-
-fn problem(object: &str, reason: String) -> Problem {
-    Problem { object: object.into(), reason }
 }

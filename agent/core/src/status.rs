@@ -17,6 +17,11 @@ pub struct Problem {
     pub reason: String,
 }
 
+/// A problem with an object.
+pub(crate) fn problem(object: &str, reason: String) -> Problem {
+    Problem { object: object.into(), reason }
+}
+
 /// Where a subject stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]

@@ -14,6 +14,8 @@ pub trait Subject {
     /// One change, carried out by one call to the outside. `Display` is what people read in a plan.
     type Step: Clone + PartialEq + Debug + Display;
 
+    /// Its name in the status, the same on every node.
+    const NAME: &'static str;
     /// What a failed step means for the steps after it.
     const ON_FAILURE: OnFailure = OnFailure::Stop;
 
@@ -45,6 +47,13 @@ pub struct Plan<S> {
     pub steps: Vec<S>,
     /// What keeps the subject from its desired state and no step can mend, such as a missing NIC.
     pub problems: Vec<Problem>,
+}
+
+/// Nothing to do, yet.
+impl<S> Default for Plan<S> {
+    fn default() -> Self {
+        Self { steps: Vec::new(), problems: Vec::new() }
+    }
 }
 
 impl<S> Plan<S> {

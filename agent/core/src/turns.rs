@@ -108,7 +108,7 @@ pub struct Table<'a> {
 
 /// What leads towards the turn, or back from it, and what this node waits for.
 pub fn plan(table: Table<'_>, seen: &Seen) -> Plan<Step> {
-    let mut plan = Plan { steps: Vec::new(), problems: Vec::new() };
+    let mut plan = Plan::default();
     let own = seen.stand;
     if seen.due && table.all_is_lost() {
         // No request: it is no turn that others would have to wait for.

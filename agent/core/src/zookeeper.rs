@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{NodeId, NodeName};
 use crate::quorum::{self, Data, Decision, Others};
-use crate::status::{Details, Lag, Problem};
+use crate::status::{Details, Lag, Problem, problem};
 use crate::subject::{Plan, Subject};
 use crate::turns::{self, Seen, Table};
 
@@ -123,12 +123,13 @@ pub enum Step {
 }
 
 impl Subject for ZooKeeper {
+    const NAME: &'static str = "zookeeper";
     type Desired = Desired;
     type Observed = Observed;
     type Step = Step;
 
     fn plan(desired: &Desired, observed: &Observed) -> Plan<Step> {
-        let mut plan = Plan { steps: Vec::new(), problems: Vec::new() };
+        let mut plan = Plan::default();
         if !desired.members.contains_key(&desired.node) {
             plan.steps.extend(observed.permit.then_some(Step::Forbid));
             return plan;
@@ -303,10 +304,6 @@ fn serving(desired: &Desired, observed: &Observed) -> Vec<Problem> {
         Some(problem(name.as_str(), reason))
     });
     std::iter::once(own).chain(missing).collect()
-}
-
-fn problem(object: &str, reason: String) -> Problem {
-    Problem { object: object.into(), reason }
 }
 
 impl fmt::Display for Step {

@@ -38,7 +38,7 @@ async fn the_socket_is_for_root_and_replaces_a_stale_one() {
 #[tokio::test]
 async fn the_client_reads_what_the_report_says() {
     let socket = Socket::new("status");
-    let report = Report::new(&["network"]);
+    let report = Report::new();
     tokio::spawn(serve(listen(&socket.0).unwrap(), report.subscribe()));
     bundle(&report);
     report.subject("network").set(Stand::Degraded {
@@ -51,7 +51,7 @@ async fn the_client_reads_what_the_report_says() {
 #[tokio::test]
 async fn a_request_can_wait_for_a_state_and_gets_the_status_when_the_time_is_over() {
     let socket = Socket::new("wait");
-    let report = Report::new(&["network"]);
+    let report = Report::new();
     tokio::spawn(serve(listen(&socket.0).unwrap(), report.subscribe()));
     let until = |timeout| Ask { wait: Some(Wait::Converged), timeout, subject: None };
     let over = client::status(&socket.0, &until(Some(0))).await.unwrap();
@@ -68,7 +68,8 @@ async fn a_request_can_wait_for_a_state_and_gets_the_status_when_the_time_is_ove
 #[tokio::test]
 async fn one_subject_is_shown_and_waited_for_as_if_there_were_no_others() {
     let socket = Socket::new("subject");
-    let report = Report::new(&["network", "services"]);
+    let report = Report::new();
+    drop(report.subject("services"));
     tokio::spawn(serve(listen(&socket.0).unwrap(), report.subscribe()));
     bundle(&report);
     report.subject("network").set(Stand::Converged);
@@ -94,7 +95,8 @@ async fn nobody_there_is_an_error_with_the_path() {
 
 #[test]
 fn metrics_are_a_view_of_the_status() {
-    let report = Report::new(&["network", "services"]);
+    let report = Report::new();
+    drop(report.subject("services"));
     bundle(&report);
     let mut network = report.subject("network");
     network.applied(&"a step");

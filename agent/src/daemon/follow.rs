@@ -12,9 +12,9 @@ use trilith_core::secrets::Secret;
 use trilith_core::secrets::certificate::{Certificate, warning};
 use trilith_core::status::{BundleStatus, NodeIdentity, Problem};
 
-use super::Wishes;
+use super::Wish;
 use super::onlooker::Onlooker;
-use crate::bundle::{self, Assignment, Depth, Findings, Found, Reading};
+use crate::bundle::{self, Depth, Findings, Found, Reading};
 use crate::reconcile::chain;
 use crate::report::console::Console;
 use crate::report::manager::Manager;
@@ -42,7 +42,7 @@ pub(super) struct Follower {
     sources: Sources,
     files: Watch,
     hangup: Signal,
-    wishes: Wishes,
+    wishes: Vec<Wish>,
     report: Report,
     /// The bundle in force.
     current: Option<InForce>,
@@ -70,7 +70,7 @@ impl Follower {
     /// Listens for changes first, then reads: no change falls between.
     pub(super) async fn new(
         sources: Sources,
-        wishes: Wishes,
+        wishes: Vec<Wish>,
         report: Report,
         console: Console,
     ) -> anyhow::Result<Self> {
@@ -142,19 +142,7 @@ impl Follower {
     fn adopt(&mut self, found: Found) {
         let Found { source, text, assignment, joins, mut problems } = found;
         warn_of(&problems);
-        let Assignment {
-            identity,
-            network,
-            services,
-            peers,
-            zookeeper,
-            ceph,
-            osds,
-            pools,
-            patroni,
-            frr,
-            libvirt,
-        } = assignment;
+        let identity = assignment.identity.clone();
         info!(node = identity.id, source = %source.display(), "node bundle read");
         // First remembered, then followed.
         let forgotten = joins.and_then(|joins| self.join(&joins));
@@ -162,22 +150,14 @@ impl Follower {
         problems.extend(forgotten);
         let kept = source == self.sources.memory.bundle_path()
             || self.current.as_ref().is_some_and(|before| before.kept && before.text == text);
-        let certificate = Certificate::read(&peers.identity.certificate).ok();
+        let certificate = Certificate::read(&assignment.peers.identity.certificate).ok();
         let ends = certificate.and_then(|it| u64::try_from(it.not_after).ok());
         self.current = Some(InForce { identity, source, text, kept, ends });
         self.problems = problems;
         self.tell();
-        // The loops wake only for what is different.
-        set(&self.wishes.network, network);
-        set(&self.wishes.services, services);
-        set(&self.wishes.peers, peers);
-        set(&self.wishes.zookeeper, zookeeper);
-        set(&self.wishes.ceph, ceph);
-        set(&self.wishes.osds, osds);
-        set(&self.wishes.pools, pools);
-        set(&self.wishes.patroni, patroni);
-        set(&self.wishes.frr, frr);
-        set(&self.wishes.libvirt, libvirt);
+        for wish in &self.wishes {
+            wish(&assignment);
+        }
     }
 
     /// Remembers whom the machine belongs to; or why it could not.
@@ -256,13 +236,4 @@ fn warn_of(problems: &[Problem]) {
     for problem in problems {
         warn!(object = %problem.object, "node bundle: {problem}");
     }
-}
-
-fn set<D: PartialEq>(wish: &tokio::sync::watch::Sender<Option<D>>, desired: D) {
-    let desired = Some(desired);
-    wish.send_if_modified(|old| {
-        let news = *old != desired;
-        *old = desired;
-        news
-    });
 }

@@ -33,6 +33,7 @@ impl fmt::Display for NumberStep {
 }
 
 impl Subject for Numbers {
+    const NAME: &'static str = "numbers";
     type Desired = Items;
     type Observed = Items;
     type Step = NumberStep;
@@ -147,8 +148,11 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(subjects: &[&str]) -> Self {
-        let report = Report::new(subjects);
+    fn new(subjects: &[&'static str]) -> Self {
+        let report = Report::new();
+        for subject in subjects {
+            drop(report.subject(subject));
+        }
         Self { seen: report.subscribe(), report, pulses: Pulses::new() }
     }
 

@@ -8,21 +8,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use trilith_core::ceph::{
-    Ceph, Desired, MANAGER_PERMIT, MONITOR_PERMIT, MONITORS, Monitor, Observed, SUBJECT, Step,
-    Store, answer,
+    Ceph, Desired, MANAGER_PERMIT, MONITOR_PERMIT, MONITORS, Monitor, Observed, Step, Store, answer,
 };
 use trilith_core::osds::ACTIVE;
 use trilith_core::quorum::Others;
+use trilith_core::subject::Subject as _;
 use trilith_core::turns::Seen;
 
 use super::admin_socket;
-use super::files::{self, FileError, Ids, Staged, Watch};
+use super::files::{self, FileError, Ids, Staged, Watched};
 use super::rados;
 use super::turns::Turns;
 use crate::peers::{Views, witnesses};
 use crate::reconcile::{Host, HostError, chain};
+use crate::wake;
 
 #[cfg(test)]
 mod tests;
@@ -49,7 +50,7 @@ struct Places {
 pub(crate) struct Monitors {
     places: Places,
     views: watch::Receiver<Views>,
-    files: Option<(Vec<PathBuf>, Watch)>,
+    files: Watched,
     /// When it looks again; never on a node without a monitor.
     again: Option<Instant>,
     requests: u64,
@@ -63,19 +64,16 @@ impl Monitors {
             monitor_permit: MONITOR_PERMIT.into(),
             manager_permit: MANAGER_PERMIT.into(),
             sockets: admin_socket::FOLDER.into(),
-            turns: Turns::of(SUBJECT, Some("ceph-")),
+            turns: Turns::of(Ceph::NAME, Some("ceph-")),
             osds: ACTIVE.into(),
         };
-        Self { places, views, files: None, again: None, requests: 0 }
+        Self { places, views, files: Watched::default(), again: None, requests: 0 }
     }
 
     async fn look(&mut self, desired: &Desired) -> Result<Observed, FileError> {
-        let paths = self.places.watched(desired);
-        if self.files.as_ref().is_none_or(|(watched, _)| *watched != paths) {
-            self.files = Some((paths.clone(), Watch::new(paths)?));
-        }
+        self.files.on(self.places.watched(desired))?;
         let members = desired.members.keys().filter(|id| **id != desired.node);
-        let others: Others = witnesses(&self.views.borrow_and_update(), members, SUBJECT);
+        let others: Others = witnesses(&self.views.borrow_and_update(), members, Ceph::NAME);
         // Before the monitor is asked: if the marks are gone, it is the new process that answers.
         let turn = self.places.turns.look()?;
         let monitor = match self.places.socket(desired) {
@@ -94,9 +92,7 @@ impl Monitors {
             others,
         })
     }
-}
 
-impl Monitors {
     async fn ask(&mut self, socket: &Path) -> Monitor {
         self.requests = self.requests.saturating_add(1);
         match admin_socket::ask(socket, "mon_status").await {
@@ -104,9 +100,7 @@ impl Monitors {
             Err(error) => Monitor::Away(chain(&error).to_string()),
         }
     }
-}
 
-impl Monitors {
     /// Why the node's OSDs may not stop, if nothing else keeps it from restarting them.
     async fn objection(
         &mut self,
@@ -202,23 +196,11 @@ impl Host<Ceph> for Monitors {
     }
 
     async fn changed(&mut self) {
-        let files = async {
-            match &mut self.files {
-                Some((_, watch)) => watch.changed().await.is_err(),
-                None => std::future::pending().await,
-            }
-        };
-        let again = async {
-            match self.again {
-                Some(again) => sleep_until(again).await,
-                None => std::future::pending().await,
-            }
-        };
-        // Cancel safety: the first two say of themselves that they are; the moment does not move.
+        // Cancel safety: all of them say of themselves that they are, and the moment does not move.
         tokio::select! {
-            lost = files => if lost { self.files = None },
-            changed = self.views.changed() => if changed.is_err() { std::future::pending().await },
-            () = again => {}
+            () = self.files.changed() => {}
+            () = wake::changed(&mut self.views) => {}
+            () = wake::at(self.again) => {}
         }
     }
 

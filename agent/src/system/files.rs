@@ -16,7 +16,7 @@ mod tests;
 mod watch; // tells when files change
 
 pub(crate) use owner::Ids;
-pub(crate) use watch::{ANYTHING, Watch};
+pub(crate) use watch::{ANYTHING, Watch, Watched};
 
 /// What failed, and on which file.
 #[derive(Debug, thiserror::Error)]

@@ -8,13 +8,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use trilith_core::frr::{Desired, Frr, Observed, answer};
 use trilith_core::names::NodeId;
 
 use super::exec::{self, ExecError};
 use crate::peers::{View, Views};
 use crate::reconcile::{Host, HostError, chain};
+use crate::wake;
 
 /// How often the daemons are asked when nothing else brings a look.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -91,19 +92,11 @@ impl Host<Frr> for Router {
     }
 
     async fn changed(&mut self) {
-        let due = async {
-            match self.due {
-                Some(due) => sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        };
         let before = &self.present;
-        // Cancel safety: `watch::Receiver::wait_for` says of itself that it is, and `due` is a fixed moment.
+        // Cancel safety: both say of themselves that they are, and the moment does not move.
         tokio::select! {
-            gone = async { self.views.wait_for(|now| present(now) != *before).await.is_err() } => {
-                if gone { std::future::pending().await }
-            }
-            () = due => {}
+            () = wake::becomes(&mut self.views, |now| present(now) != *before) => {}
+            () = wake::at(self.due) => {}
         }
     }
 

@@ -19,7 +19,7 @@ use virt::secret::Secret;
 use virt::sys;
 use zeroize::Zeroizing;
 
-use super::files::{FileError, Watch};
+use super::files::{FileError, Watched};
 use crate::reconcile::{Host, HostError, chain};
 
 mod kvm; // whether guests run under it
@@ -38,7 +38,7 @@ pub(crate) struct Hypervisor {
     worker: Worker,
     prober: Prober,
     /// Tells when the socket or KVM's device appears or goes.
-    files: Option<Watch>,
+    files: Watched,
     /// How often the daemon was asked for something.
     requests: u64,
 }
@@ -63,7 +63,12 @@ impl Hypervisor {
     }
 
     fn at(uri: String) -> Self {
-        Self { worker: Worker::new(uri), prober: Prober::default(), files: None, requests: 0 }
+        Self {
+            worker: Worker::new(uri),
+            prober: Prober::default(),
+            files: Watched::default(),
+            requests: 0,
+        }
     }
 
     async fn daemon(&mut self, wanted: Option<StorageSecret>) -> Result<Daemon, CallError> {
@@ -81,9 +86,7 @@ impl Hypervisor {
     }
 
     async fn look(&mut self, desired: &Desired) -> Result<Observed, LibvirtError> {
-        if self.files.is_none() {
-            self.files = Some(Watch::new(vec![SOCKET.into(), KVM.into()])?);
-        }
+        self.files.on([SOCKET.into(), KVM.into()])?;
         let mut prober = std::mem::take(&mut self.prober);
         let (daemon, kvm) = tokio::join!(self.daemon(desired.secret.clone()), prober.look());
         self.prober = prober;
@@ -177,17 +180,11 @@ impl Host<Libvirt> for Hypervisor {
 
     async fn changed(&mut self) {
         let news = Arc::clone(self.worker.news());
-        let files = async {
-            match &mut self.files {
-                Some(watch) => watch.changed().await.is_err(),
-                None => std::future::pending().await,
-            }
-        };
-        // Cancel safety: a `Notify` that is dropped while it waits keeps its permit, and `Watch::changed` says of
+        // Cancel safety: a `Notify` that is dropped while it waits keeps its permit, and `Watched::changed` says of
         // itself that it is.
         tokio::select! {
             () = news.notified() => {}
-            lost = files => if lost { self.files = None },
+            () = self.files.changed() => {}
         }
     }
 }

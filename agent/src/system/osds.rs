@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use trilith_core::config::DiskKind;
 use trilith_core::osds::{Block, Desired, FOLDER, Observed, Osds, PREFIX, Step, Wish, number};
 
 use super::admin_socket;
-use super::files::{self, ANYTHING, FileError, Ids, Staged, Watch};
+use super::files::{self, ANYTHING, FileError, Ids, Staged, Watched};
 use crate::reconcile::{Host, HostError};
+use crate::wake;
 
 #[cfg(test)]
 mod tests;
@@ -36,7 +37,7 @@ struct Places {
 /// The host's disks.
 pub(crate) struct Disks {
     places: Places,
-    files: Option<(Vec<PathBuf>, Watch)>,
+    files: Watched,
     /// When it looks again; never where there is no OSD.
     again: Option<Instant>,
     requests: u64,
@@ -58,7 +59,7 @@ impl Disks {
             wishes: FOLDER.into(),
             sockets: admin_socket::FOLDER.into(),
         };
-        Self { places, files: None, again: None, requests: 0 }
+        Self { places, files: Watched::default(), again: None, requests: 0 }
     }
 
     async fn look(&mut self, desired: &Desired) -> Result<Observed, FileError> {
@@ -73,9 +74,7 @@ impl Disks {
         let outcomes = self.places.outcomes(&wishes)?;
         let numbers = wishes.keys().filter_map(|disk| number(&outcomes, disk));
         paths.extend(numbers.map(|number| self.places.socket(number)));
-        if self.files.as_ref().is_none_or(|(watched, _)| *watched != paths) {
-            self.files = Some((paths.clone(), Watch::new(paths)?));
-        }
+        self.files.on(paths)?;
         let disks = if desired.rules.is_empty() { BTreeMap::new() } else { self.places.disks()? };
         let states = self.states(&outcomes).await;
         let any = outcomes.keys().any(|disk| number(&outcomes, disk).is_some());
@@ -226,17 +225,10 @@ impl Host<Osds> for Disks {
     }
 
     async fn changed(&mut self) {
-        let Some((_, watch)) = &mut self.files else { return std::future::pending().await };
-        let again = async {
-            match self.again {
-                Some(again) => sleep_until(again).await,
-                None => std::future::pending().await,
-            }
-        };
-        // Cancel safety: the first says of itself that it is; the moment does not move.
+        // Cancel safety: both say of themselves that they are, and the moment does not move.
         tokio::select! {
-            changed = watch.changed() => if changed.is_err() { self.files = None },
-            () = again => {}
+            () = self.files.changed() => {}
+            () = wake::at(self.again) => {}
         }
     }
 

@@ -13,26 +13,26 @@ use axum::http::{Method, Request};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 use trilith_core::names::NodeId;
 use trilith_core::patroni::{
     Answer, Behind, Change, Desired, Observed, PORT, Patroni, Server, Step,
 };
 use trilith_core::quorum::{self, Others, Witness};
+use trilith_core::subject::Subject as _;
+use trilith_core::zookeeper::ZooKeeper;
 
-use super::files::Watch;
+use super::files::Watched;
 use super::turns::Turns;
 use crate::peers::http::{self, AskError};
 use crate::peers::{Dialer, Views, ends, witnesses};
 use crate::reconcile::{Host, HostError, chain};
+use crate::wake;
 
 mod accounts; // the passwords in the database
 
 use accounts::Accounts;
-
-/// The subject's name, as the other agents know it.
-const SUBJECT: &str = "patroni";
 
 /// How often Patroni is asked when nothing else brings a look. It looks at its own things every `loop_wait`, 10 s if
 /// the cluster file says nothing.
@@ -60,7 +60,7 @@ pub(crate) struct Database {
     dialer: watch::Receiver<Option<Dialer>>,
     turns: Turns,
     accounts: Accounts,
-    files: Option<Watch>,
+    files: Watched,
     /// This node, and what the other coordinators said at the last look.
     seen: Option<(NodeId, Others)>,
     /// A connection to Patroni, which ends with its process.
@@ -76,23 +76,21 @@ impl Database {
         views: watch::Receiver<Views>,
         dialer: watch::Receiver<Option<Dialer>>,
     ) -> Self {
-        let turns = Turns::of(SUBJECT, None);
-        let (accounts, files) = (Accounts::default(), None);
+        let turns = Turns::of(Patroni::NAME, None);
+        let (accounts, files) = (Accounts::default(), Watched::default());
         let (seen, standing, due) = (None, None, None);
         Self { views, dialer, turns, accounts, files, seen, standing, due, requests: 0 }
     }
 
     async fn look(&mut self, desired: &Desired) -> Result<Observed, HostError> {
-        if self.files.is_none() {
-            self.files = Some(Watch::new(self.turns.paths())?);
-        }
+        self.files.on(self.turns.paths())?;
         let me = desired.node;
         let of = |views: &Views, subject| {
             witnesses(views, desired.members.keys().filter(|id| **id != me), subject)
         };
         let (others, keepers) = {
             let views = self.views.borrow_and_update();
-            (of(&views, SUBJECT), of(&views, "zookeeper"))
+            (of(&views, Patroni::NAME), of(&views, ZooKeeper::NAME))
         };
         self.seen = Some((me, others.clone()));
         let turn = self.turns.look()?;
@@ -216,33 +214,19 @@ impl Host<Patroni> for Database {
     }
 
     async fn changed(&mut self) {
-        let files = async {
-            match &mut self.files {
-                Some(watch) => watch.changed().await.is_err(),
-                None => std::future::pending().await,
-            }
-        };
-        let due = async {
-            match self.due {
-                Some(due) => sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        };
         let seen = &self.seen;
         let news = |views: &Views| {
             seen.as_ref()
-                .is_none_or(|(_, others)| witnesses(views, others.keys(), SUBJECT) != *others)
+                .is_none_or(|(_, others)| witnesses(views, others.keys(), Patroni::NAME) != *others)
         };
-        // Cancel safety: `Watch::changed`, `watch::Receiver::wait_for` and `changed` say of themselves that they are;
-        // the connection stays closed once it is, and `due` is a fixed moment.
+        // Cancel safety: all of them say of themselves that they are; the connection stays closed once it is, and the
+        // moment does not move.
         tokio::select! {
-            lost = files => if lost { self.files = None },
-            gone = async { self.views.wait_for(news).await.is_err() } => {
-                if gone { std::future::pending().await }
-            }
-            changed = self.dialer.changed() => if changed.is_err() { std::future::pending().await },
+            () = self.files.changed() => {}
+            () = wake::becomes(&mut self.views, news) => {}
+            () = wake::changed(&mut self.dialer) => {}
             () = ends(&mut self.standing) => self.standing = None,
-            () = due => {}
+            () = wake::at(self.due) => {}
         }
     }
 

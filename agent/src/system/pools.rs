@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
-use trilith_core::ceph::SUBJECT;
+use tokio::time::Instant;
+use trilith_core::ceph::Ceph;
 use trilith_core::pools::{Desired, Observed, Pools, Step, answer, questions};
 use trilith_core::status::NodeStatus;
+use trilith_core::subject::Subject as _;
 
 use super::rados;
 use crate::reconcile::{Host, HostError};
+use crate::wake;
 
 /// Who may change pools: a coordinator has this key.
 const USER: &str = "admin";
@@ -41,7 +43,7 @@ impl Storage {
 }
 
 fn leads(status: &NodeStatus) -> bool {
-    let subject = status.subjects.get(SUBJECT);
+    let subject = status.subjects.get(Ceph::NAME);
     subject.is_some_and(|ceph| ceph.details.role.as_deref() == Some("leader"))
 }
 
@@ -65,19 +67,10 @@ impl Host<Pools> for Storage {
 
     async fn changed(&mut self) {
         let led = self.leads;
-        let leads_otherwise = async {
-            let otherwise = self.status.wait_for(|status| leads(status) != led).await.is_ok();
-            if !otherwise {
-                std::future::pending::<()>().await;
-            }
-        };
-        // Cancel safety: what was read of the status is compared with what the last look saw, and a moment stays one.
-        match self.again {
-            Some(again) => tokio::select! {
-                () = leads_otherwise => {}
-                () = sleep_until(again) => {}
-            },
-            None => leads_otherwise.await,
+        // Cancel safety: both say of themselves that they are, and the moment does not move.
+        tokio::select! {
+            () = wake::becomes(&mut self.status, |status| leads(status) != led) => {}
+            () = wake::at(self.again) => {}
         }
     }
 

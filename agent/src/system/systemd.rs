@@ -4,13 +4,13 @@
 //! "private to systemd and should not be used in external projects" (systemd(1)), and services wait for the
 //! network anyway. Until the bus is there, `changed` waits for its socket to appear.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use trilith_core::services::{Desired, Manager, Observed, Services, Step, UnitName, UnitWish};
 
-use super::files::{FileError, Watch};
+use super::files::{FileError, Watched};
 use crate::reconcile::{Host, HostError, chain};
 
 mod bus; // the connection, jobs and news
@@ -60,7 +60,7 @@ impl SystemdError {
 pub(crate) struct Systemd {
     bus: Option<Bus>,
     /// Tells when one of the files changes, or the bus's socket appears.
-    files: Option<(BTreeSet<PathBuf>, Watch)>,
+    files: Watched,
 }
 
 impl Systemd {
@@ -69,24 +69,13 @@ impl Systemd {
         Self::default()
     }
 
-    /// Watches what matters and the bus's socket.
-    fn watch(&mut self, mut paths: BTreeSet<PathBuf>) -> Result<(), FileError> {
-        paths.insert(BUS.into());
-        if self.files.as_ref().is_none_or(|(watched, _)| *watched != paths) {
-            let watch = Watch::new(paths.iter().cloned().collect())?;
-            self.files = Some((paths, watch));
-        }
-        Ok(())
-    }
-
     /// Looks at the disk, with the watches set before so that no change falls between. Which paths matter follows
     /// from what is found, so it may take a second look.
     fn disk(&mut self, desired: &Desired) -> Result<disk::Disk, FileError> {
         loop {
             let found = disk::look(desired)?;
-            let watched = self.files.as_ref().map(|(paths, _)| paths.clone());
-            self.watch(disk::paths(desired, &found.wishes))?;
-            if self.files.as_ref().map(|(paths, _)| paths) == watched.as_ref() {
+            let paths = disk::paths(desired, &found.wishes).into_iter();
+            if !self.files.on(paths.chain([BUS.into()]))? {
                 return Ok(found);
             }
         }
@@ -165,20 +154,11 @@ impl Host<Services> for Systemd {
                 None => std::future::pending().await,
             }
         };
-        let files = async {
-            match &mut self.files {
-                Some((_, watch)) => watch.changed().await,
-                None => std::future::pending().await,
-            }
-        };
-        // Cancel safety: a `Notify` that is dropped while it waits keeps its permit, and `Watch::changed` says
-        // of itself that it is.
-        let lost = tokio::select! {
-            () = units => false,
-            watched = files => watched.is_err(),
-        };
-        if lost {
-            self.files = None;
+        // Cancel safety: a `Notify` that is dropped while it waits keeps its permit, and `Watched::changed` says of
+        // itself that it is.
+        tokio::select! {
+            () = units => {}
+            () = self.files.changed() => {}
         }
     }
 }

@@ -15,21 +15,20 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::client::TlsStream;
 use trilith_core::names::NodeId;
 use trilith_core::quorum::{self, Others};
+use trilith_core::subject::Subject as _;
 use trilith_core::zookeeper::{
     DIRECTORY, Desired, Directory, Observed, PERMIT, Server, Step, ZooKeeper,
 };
 
-use super::files::{self, FileError, Ids, Staged, Watch};
+use super::files::{self, FileError, Ids, Staged, Watched};
 use super::turns::Turns;
 use crate::peers::{Dialer, Views, ends, witnesses};
 use crate::reconcile::{Host, HostError};
+use crate::wake;
 
 mod ask; // `srvr`
 #[cfg(test)]
 mod tests;
-
-/// The subject's name, as the other agents know it.
-const SUBJECT: &str = "zookeeper";
 
 /// The server's user and group.
 const USER: &str = "zookeeper";
@@ -61,7 +60,7 @@ pub(crate) struct Ensemble {
     places: Places,
     views: watch::Receiver<Views>,
     dialer: watch::Receiver<Option<Dialer>>,
-    files: Option<Watch>,
+    files: Watched,
     /// The epoch that the last look saw.
     epoch: Option<i64>,
     /// A connection to the serving server, which ends with its quorum.
@@ -75,19 +74,10 @@ impl Ensemble {
         views: watch::Receiver<Views>,
         dialer: watch::Receiver<Option<Dialer>>,
     ) -> Self {
-        let turns = Turns::of(SUBJECT, Some("zookeeper."));
+        let turns = Turns::of(ZooKeeper::NAME, Some("zookeeper."));
         let places = Places { directory: DIRECTORY.into(), permit: PERMIT.into(), turns };
-        Self { places, views, dialer, files: None, epoch: None, standing: None, requests: 0 }
-    }
-
-    fn watch(&mut self) -> Result<(), FileError> {
-        if self.files.is_none() {
-            let names = ["cluster", "myid", "initialize", "version-2", "version-2/currentEpoch"];
-            let paths = names.iter().map(|name| self.places.directory.join(name));
-            let others = self.places.turns.paths().into_iter().chain([self.places.permit.clone()]);
-            self.files = Some(Watch::new(paths.chain(others).collect())?);
-        }
-        Ok(())
+        let files = Watched::default();
+        Self { places, views, dialer, files, epoch: None, standing: None, requests: 0 }
     }
 
     /// What the server on this node says, and how far its leader is.
@@ -123,9 +113,9 @@ impl Ensemble {
     }
 
     async fn look(&mut self, desired: &Desired) -> Result<Observed, ZooKeeperError> {
-        self.watch()?;
+        self.files.on(self.places.watched())?;
         let members = desired.members.keys().filter(|id| **id != desired.node);
-        let others = witnesses(&self.views.borrow_and_update(), members, SUBJECT);
+        let others = witnesses(&self.views.borrow_and_update(), members, ZooKeeper::NAME);
         let directory = self.places.look()?;
         let permit = self.places.permit.exists();
         // Before the server is asked: if the mark is gone, it is the new process that answers.
@@ -143,6 +133,13 @@ impl Ensemble {
 }
 
 impl Places {
+    /// What tells by its coming and going that something has changed.
+    fn watched(&self) -> impl Iterator<Item = PathBuf> {
+        let names = ["cluster", "myid", "initialize", "version-2", "version-2/currentEpoch"];
+        let paths = names.into_iter().map(|name| self.directory.join(name));
+        paths.chain(self.turns.paths()).chain([self.permit.clone()])
+    }
+
     /// What is in the data directory.
     fn look(&self) -> Result<Directory, ZooKeeperError> {
         let text = |name: &str| {
@@ -209,18 +206,11 @@ impl Host<ZooKeeper> for Ensemble {
     }
 
     async fn changed(&mut self) {
-        let files = async {
-            match &mut self.files {
-                Some(watch) => watch.changed().await.is_err(),
-                None => std::future::pending().await,
-            }
-        };
-        // Cancel safety: `Watch::changed` and `watch::Receiver::changed` say of themselves that they are; the
-        // connection stays closed once it is.
+        // Cancel safety: the first three say of themselves that they are; the connection stays closed once it is.
         tokio::select! {
-            lost = files => if lost { self.files = None },
-            changed = self.views.changed() => if changed.is_err() { std::future::pending().await },
-            changed = self.dialer.changed() => if changed.is_err() { std::future::pending().await },
+            () = self.files.changed() => {}
+            () = wake::changed(&mut self.views) => {}
+            () = wake::changed(&mut self.dialer) => {}
             () = ends(&mut self.standing) => self.standing = None,
         }
     }

@@ -10,6 +10,7 @@ use super::{Facts, HEADER, before_others, bracketed, ports};
 use crate::config::{FailureDomain, NetworkName};
 use crate::osds;
 use crate::services::{Checker, Desired, File, Instances, Limits, Owner, Template, UnitWish};
+use crate::subject::Subject as _;
 use crate::turns;
 
 /// The monitors, named after their nodes.
@@ -44,7 +45,7 @@ pub fn desired(facts: Facts<'_>) -> Desired {
     for (path, file) in keyrings(facts) {
         desired.files.insert(path, file);
     }
-    let restart = turns::permit(crate::ceph::SUBJECT);
+    let restart = turns::permit(crate::ceph::Ceph::NAME);
     let wish = || UnitWish::default().restarts_on(CONFIG).asks(&restart);
     if facts.coordinates() {
         let keys = format!("{SECRETS}/");

@@ -31,7 +31,7 @@ struct Agent {
 
 impl Agent {
     fn start(number: u16, identity: Identity) -> Self {
-        let report = Report::new(&["network"]);
+        let report = Report::new();
         let name = format!("node{number}");
         let node = NodeIdentity { cluster: "lab".into(), id: number, name };
         report.set_bundle(Some(node), BundleStatus::default());
@@ -181,7 +181,7 @@ async fn ask(
 async fn open(authority: &Authority) -> (Rc<server::Door>, JoinHandle<()>) {
     let tls = tls::server(&authority.node(1)).unwrap();
     let door = server::Door::new(circle(1), tls, BTreeMap::new());
-    let report = Report::new(&["network"]);
+    let report = Report::new();
     let node = NodeIdentity { cluster: "lab".into(), id: 1, name: "node1".into() };
     report.set_bundle(Some(node), BundleStatus::default());
     let status = report.subscribe();

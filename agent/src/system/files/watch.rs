@@ -1,6 +1,6 @@
 //! Tells when files change, by inotify.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, RawFd};
@@ -22,6 +22,36 @@ pub(crate) struct Watch {
     paths: Vec<PathBuf>,
     /// What is looked for in each watched folder: the next component on the way to a path.
     awaited: BTreeMap<WatchKey, Vec<Awaited>>,
+}
+
+/// A [`Watch`] on whatever paths matter now. One that fails is news, and made anew at the next look.
+#[derive(Default)]
+pub(crate) struct Watched(Option<(BTreeSet<PathBuf>, Watch)>);
+
+impl Watched {
+    /// Watches these paths and no others from now on, and says whether that is another watch than before. To be called
+    /// before they are looked at, so that no change falls between.
+    pub(crate) fn on(
+        &mut self,
+        paths: impl IntoIterator<Item = PathBuf>,
+    ) -> Result<bool, FileError> {
+        let paths = paths.into_iter().collect::<BTreeSet<_>>();
+        let other = self.0.as_ref().is_none_or(|(watched, _)| *watched != paths);
+        if other {
+            let watch = Watch::new(paths.iter().cloned().collect())?;
+            self.0 = Some((paths, watch));
+        }
+        Ok(other)
+    }
+
+    /// Resolves when one of the paths may have changed since this last resolved; never while nothing is watched.
+    /// Cancel-safe, as [`Watch::changed`] is.
+    pub(crate) async fn changed(&mut self) {
+        let Some((_, watch)) = &mut self.0 else { return std::future::pending().await };
+        if watch.changed().await.is_err() {
+            self.0 = None;
+        }
+    }
 }
 
 /// The last component of a path that stands for any name.

@@ -16,7 +16,7 @@ fn disks() -> (TempDir, Disks) {
         wishes: place("osds"),
         sockets: place("run"),
     };
-    (folder, Disks { places, files: None, again: None, requests: 0 })
+    (folder, Disks { places, files: Watched::default(), again: None, requests: 0 })
 }
 
 fn put(path: &Path, text: &str) {

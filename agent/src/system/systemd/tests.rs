@@ -6,6 +6,7 @@
     reason = "a D-Bus interface is made of methods, which own what they are given"
 )]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
@@ -248,7 +249,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 #[tokio::test]
 async fn starts_stops_and_hears_of_changes() {
     let (bus, server) = pair().await;
-    let mut systemd = Systemd { bus: Some(bus), files: None };
+    let mut systemd = Systemd { bus: Some(bus), files: Watched::default() };
     assert_eq!(active(systemd.bus.as_mut().unwrap()).await, Active::Inactive);
 
     systemd.carry_out(&Step::Start(SSH)).await.unwrap();
@@ -310,7 +311,7 @@ async fn limits_are_set_and_seen() {
 async fn hears_nothing_while_nothing_changes() {
     let (mut bus, _server) = pair().await;
     active(&mut bus).await;
-    let mut systemd = Systemd { bus: Some(bus), files: None };
+    let mut systemd = Systemd { bus: Some(bus), files: Watched::default() };
     assert!(timeout(Duration::from_millis(50), systemd.changed()).await.is_err());
 }
 
@@ -328,7 +329,7 @@ async fn an_unknown_unit_is_an_error_with_its_name() {
 async fn a_lost_connection_is_an_event_and_the_next_look_makes_another() {
     let (mut bus, server) = pair().await;
     active(&mut bus).await;
-    let mut systemd = Systemd { bus: Some(bus), files: None };
+    let mut systemd = Systemd { bus: Some(bus), files: Watched::default() };
     server.close().await.unwrap();
     soon(systemd.changed()).await;
     let looked = soon(systemd.units(&wishes(&["ssh.service"]))).await;
