@@ -178,10 +178,10 @@ impl<D> Pass<'_, D> {
             Err(error) => return Outcome::Blind(format!("cannot observe: {}", chain(&*error))),
         };
         self.inputs.pulse.answer();
+        self.pace.planned(&plan.steps, Instant::now());
         if plan.is_converged() {
             return Outcome::Converged;
         }
-        self.pace.unrest(Instant::now());
         if plan.steps.is_empty() {
             return Outcome::Degraded(plan.problems);
         }
@@ -260,7 +260,7 @@ fn settle(outcome: Outcome, pace: &mut Pace, report: &mut SubjectReport) -> Next
     match outcome {
         Outcome::Converged => {
             report.set(State::Converged);
-            Next::At(now + pace.converged(now))
+            Next::At(now + pace.converged())
         }
         Outcome::Degraded(problems) => {
             report.set(State::Degraded { problems });

@@ -59,6 +59,8 @@ struct World {
     blind: u32,
     /// Steps that will fail.
     failures: u32,
+    /// A step that always fails.
+    refused: Option<NumberStep>,
     /// Steps are accepted and have no effect.
     ineffective: bool,
     /// A step that never returns.
@@ -116,6 +118,9 @@ impl Host<Numbers> for FakeHost {
             if world.failures > 0 {
                 world.failures -= 1;
                 return Err("no hands".into());
+            }
+            if world.refused.as_ref() == Some(step) {
+                return Err("never".into());
             }
             world.hangs.as_ref() == Some(step)
         };
@@ -330,6 +335,79 @@ fn a_change_behind_the_back_is_repaired_at_once() {
             bench.until("a", |s| s.steps_applied == 3 + round && s.state == State::Converged).await;
             assert!(before.elapsed() < Duration::from_millis(10), "round {round}");
         }
+    });
+}
+
+#[test]
+fn a_repair_does_not_wait_because_the_subject_waits_for_something_else() {
+    paused(async {
+        let (mut bench, host) = (Bench::new(&["a"]), FakeHost::default());
+        let desired = bench.start("a", &host, After::Nothing);
+        desired.send_replace(Some(items(&[1, 2, 201])));
+        bench.until("a", |subject| matches!(subject.state, State::Degraded { .. })).await;
+        tokio::time::sleep(Duration::from_mins(5)).await;
+        for round in 0..4 {
+            let before = Instant::now();
+            host.meddle(|items| _ = items.remove(&2));
+            bench.until("a", |subject| subject.steps_applied == 3 + round).await;
+            assert!(before.elapsed() < Duration::from_millis(10), "round {round}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+}
+
+#[test]
+fn a_repair_does_not_wait_because_another_step_fails_for_long() {
+    paused(async {
+        let (mut bench, host) = (Bench::new(&["a"]), FakeHost::default());
+        let desired = bench.start("a", &host, After::Nothing);
+        host.world.borrow_mut().refused = Some(NumberStep::Add(1));
+        desired.send_replace(Some(items(&[1, 2])));
+        tokio::time::sleep(Duration::from_mins(5)).await;
+        for round in 0..4 {
+            let before = Instant::now();
+            host.meddle(|items| _ = items.remove(&2));
+            bench.until("a", |subject| subject.steps_applied == 2 + round).await;
+            assert!(before.elapsed() < Duration::from_millis(10), "round {round}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+}
+
+async fn dies_a_second_after_each_start(host: FakeHost) {
+    for died in 0.. {
+        while host.steps().len() == died {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        host.meddle(|items| _ = items.remove(&1));
+    }
+}
+
+#[test]
+fn what_dies_a_second_after_each_start_is_started_more_and_more_slowly() {
+    paused(async {
+        let (mut bench, host) = (Bench::new(&["a"]), FakeHost::default());
+        let desired = bench.start("a", &host, After::Nothing);
+        // Beside a trouble that nothing mends, as a flapping unit rarely comes alone.
+        desired.send_replace(Some(items(&[1, 201])));
+        bench.until("a", |subject| matches!(subject.state, State::Degraded { .. })).await;
+        let flaps = tokio::task::spawn_local(dies_a_second_after_each_start(host.clone()));
+        tokio::time::sleep(Duration::from_mins(20)).await;
+        let pauses = host.pauses();
+        assert!(pauses[..4].iter().all(|pause| *pause <= 1100), "at once at first: {pauses:?}");
+        assert_eq!(pauses.last(), Some(&60_000), "{pauses:?}");
+        assert!(pauses.is_sorted_by(|a, b| a <= &(b + 200)), "{pauses:?}");
+
+        // Calm again, it is forgotten.
+        flaps.abort();
+        host.meddle(|items| _ = items.insert(1));
+        tokio::time::sleep(Duration::from_secs(75)).await;
+        let steps = host.steps().len();
+        let before = Instant::now();
+        host.meddle(|items| _ = items.remove(&1));
+        bench.seen.wait_for(|_| host.steps().len() > steps).await.unwrap();
+        assert!(before.elapsed() < Duration::from_millis(10), "{:?}", before.elapsed());
     });
 }
 
