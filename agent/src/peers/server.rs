@@ -25,7 +25,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 use trilith_core::names::NodeId;
@@ -34,6 +34,7 @@ use trilith_core::status::NodeStatus;
 
 use super::tls;
 use crate::reconcile::chain;
+use crate::wake;
 
 /// Where the facts are.
 pub(super) const FACTS: &str = "/v1/facts";
@@ -46,7 +47,7 @@ const LONGEST_WAIT: Duration = Duration::from_mins(5);
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long it may then be silent between requests.
 const IDLE: Duration = Duration::from_mins(2);
-/// The pause before an address is tried again that could not be listened on.
+/// The pause before an address is tried again that could not be listened on, or accepted from.
 const AGAIN: Duration = Duration::from_secs(5);
 /// Connections beyond two for each node of the cluster: strangers can hold up only each other, for the time of a handshake.
 const SPARE: usize = 16;
@@ -199,15 +200,16 @@ async fn give_status(State(answers): State<Answers>) -> Json<NodeStatus> {
 /// Listens on one address until dropped.
 async fn listen(door: Rc<Door>, ip: IpAddr, routes: Router) {
     loop {
-        let error = match bind(SocketAddr::new(ip, PORT)) {
+        match bind(SocketAddr::new(ip, PORT)) {
             Ok(listener) => {
                 info!("peers: listening on {ip}, port {PORT}");
-                accept(&door, &listener, &routes).await
+                return accept(&door, &listener, &routes).await;
             }
-            Err(error) => error,
-        };
-        warn!("peers: cannot listen on {ip}, port {PORT}: {}", chain(&error));
-        sleep(AGAIN).await;
+            Err(error) => {
+                warn!("peers: cannot listen on {ip}, port {PORT}: {}", chain(&error));
+                sleep(AGAIN).await;
+            }
+        }
     }
 }
 
@@ -240,23 +242,29 @@ pub(super) fn probe(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(Duration::from_secs(11)))
 }
 
-/// Accepts until the listener fails.
-async fn accept(door: &Rc<Door>, listener: &TcpListener, routes: &Router) -> io::Error {
+/// Accepts until dropped. That one more cannot be accepted, as with too many open files, is no reason to let those go
+/// that are here.
+async fn accept(door: &Rc<Door>, listener: &TcpListener, routes: &Router) {
     let most = door.circle.others.len() * 2 + SPARE;
     let mut guests = JoinSet::new();
+    let mut deaf = None;
     loop {
-        // Cancel safety: both say of themselves that they are.
+        // Cancel safety: the first two say of themselves that they are, and a moment stays one.
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = listener.accept(), if deaf.is_none() => match accepted {
                 Ok((stream, from)) if guests.len() < most => {
                     guests.spawn_local(Rc::clone(door).admit(stream, from, routes.clone()));
                 }
                 Ok((_, from)) => door.refuse(from, "too many connections"),
                 // The client was gone before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => return error,
+                Err(error) => {
+                    warn!("peers: cannot accept: {}", chain(&error));
+                    deaf = Some(Instant::now() + AGAIN);
+                }
             },
             Some(_) = guests.join_next() => {}
+            () = wake::at(deaf), if deaf.is_some() => deaf = None,
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Agents that talk with each other, and strangers.
 
+use std::os::fd::AsRawFd as _;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
@@ -165,6 +168,48 @@ async fn knock(
         tokio::task::yield_now().await;
     }
     (heard, door.refused.borrow().values().next().cloned().unwrap_or_default())
+}
+
+/// A node of the cluster that has come in and been answered.
+async fn guest(
+    authority: &Authority,
+    stream: TcpStream,
+) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let tls = tls::client(&authority.node(2)).unwrap();
+    let name = rustls::pki_types::ServerName::try_from("node1.lab").unwrap();
+    let mut guest = TlsConnector::from(tls).connect(name, stream).await.unwrap();
+    again(&mut guest).await;
+    guest
+}
+
+/// Asks once more over the same connection.
+async fn again(guest: &mut (impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin)) {
+    guest.write_all(b"GET /v1/facts HTTP/1.1\r\nHost: node1.lab\r\n\r\n").await.unwrap();
+    let mut answer = [0; 4096];
+    let length = guest.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..length]);
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+}
+
+#[test]
+fn who_is_here_stays_while_nobody_more_can_come() {
+    lab(async || {
+        let authority = Authority::new();
+        let (_door, task) = open(&authority).await;
+        let one = TcpStream::connect(("127.0.0.1", PORT)).await.unwrap();
+        let mut one = guest(&authority, one).await;
+
+        let late = TcpSocket::new_v4().unwrap();
+        let (most, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let open = std::fs::File::open("/dev/null").unwrap().as_raw_fd();
+        setrlimit(Resource::RLIMIT_NOFILE, u64::try_from(open).unwrap(), hard).unwrap();
+        let late = late.connect(([127, 0, 0, 1], PORT).into()).await.unwrap();
+        again(&mut one).await;
+        setrlimit(Resource::RLIMIT_NOFILE, most, hard).unwrap();
+        guest(&authority, late).await;
+        again(&mut one).await;
+        task.abort();
+    });
 }
 
 async fn ask(
