@@ -11,7 +11,7 @@ use serde_yaml::Value;
 use trilith_core::status::{NodeStatus, State};
 use trilith_tests::lab::{Container, Lab, Spec};
 
-use trilith_tests::quorums::{PATIENCE, start, subject};
+use trilith_tests::quorums::{PATIENCE, ceph, coordinators, start, subject};
 
 use crate::say;
 
@@ -46,6 +46,9 @@ const SECTOR: [u8; 83] = *b"\x31\xc0\x8e\xd8\x8e\xd0\xbc\x00\x7c\xfb\xfc\xbe\x46
 /// Where the disk lies on each node, as on storage that all of them share.
 const DISK: &str = "/var/lib/libvirt/images/alive.img";
 
+/// The image in the pool that the agents make for machines.
+const IMAGE: &str = "machines/alive";
+
 #[test]
 fn machines_run_everywhere_move_and_are_watched() -> Result<()> {
     let lab = Lab::tied(&Spec::sample()?)?;
@@ -63,7 +66,8 @@ fn machines_run_everywhere_move_and_are_watched() -> Result<()> {
     a_machine_moves_and_comes_back(&lab)?;
     a_machine_that_dies_is_seen_at_once(&lab)?;
     machines_outlive_the_daemon(&lab)?;
-    a_daemon_that_hangs_does_not_hang_the_agent(&lab)
+    a_daemon_that_hangs_does_not_hang_the_agent(&lab)?;
+    a_machine_lives_in_ceph(&lab)
 }
 
 /// Waits until the agent has heard of libvirt what there is to hear, and its storage secret is as it should be.
@@ -105,15 +109,29 @@ impl Machine {
         format!("/var/log/libvirt/{}.log", self.name)
     }
 
-    /// Its disk is read-only: then libvirt moves it without a share of the disk.
-    fn description(&self) -> String {
+    /// With a disk in a file, which is read-only: then libvirt moves it though nodes do not share the file.
+    fn with_file() -> String {
+        format!(
+            "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{DISK}'/>
+             <target dev='vda' bus='virtio'/><readonly/></disk>"
+        )
+    }
+
+    /// With a disk in Ceph. Its monitors are in the node's ceph.conf, the key is libvirt's own secret.
+    fn with_image(uuid: &str) -> String {
+        format!(
+            "<disk type='network' device='disk'><driver name='qemu' type='raw' cache='none'/>
+             <auth username='libvirt'><secret type='ceph' uuid='{uuid}'/></auth>
+             <source protocol='rbd' name='{IMAGE}'/><target dev='vda' bus='virtio'/></disk>"
+        )
+    }
+
+    fn description(&self, disk: &str) -> String {
         format!(
             "<domain type='qemu'><name>{}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>
              <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>
              <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
-             <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{DISK}'/>
-             <target dev='vda' bus='virtio'/><readonly/></disk>
-             <serial type='file'><source path='{}'/></serial>
+             {disk}<serial type='file'><source path='{}'/></serial>
              <controller type='usb' model='none'/><video><model type='none'/></video>
              <memballoon model='none'/></devices></domain>",
             self.name,
@@ -121,11 +139,16 @@ impl Machine {
         )
     }
 
-    /// Starts it as machines of a cluster are: known to the daemon for as long as they run.
+    /// Starts it with its disk in a file.
     fn start(&self, node: &Container<'_>) -> Result<()> {
         put(node, DISK, &disk())?;
+        self.start_with(node, &Self::with_file())
+    }
+
+    /// Starts it as machines of a cluster are: known to the daemon for as long as they run.
+    fn start_with(&self, node: &Container<'_>, disk: &str) -> Result<()> {
         let path = format!("/run/{}.xml", self.name);
-        put(node, &path, self.description().as_bytes())?;
+        put(node, &path, self.description(disk).as_bytes())?;
         virsh(node, &format!("create {path}")).map(drop)
     }
 
@@ -228,15 +251,37 @@ fn the_storage_secret_is_kept_right(lab: &Lab) -> Result<()> {
     is_right(&node, &key, &uuid)
 }
 
+/// Its disk is an image that it boots from by the storage secret, on a node and then on another one.
+fn a_machine_lives_in_ceph(lab: &Lab) -> Result<()> {
+    ceph::storage_serves(lab, &coordinators(lab)?, 3)?;
+    let (here, there) = (lab.node("n1")?, lab.node("n4")?);
+    put(&here, "/run/disk", &disk())?;
+    here.shell(&format!("timeout 120 rbd import --no-progress /run/disk {IMAGE}"))?;
+    let (_, uuid) = storage(lab, &here)?;
+    let machine = Machine { name: "in-ceph".into() };
+    machine.start_with(&here, &Machine::with_image(&uuid))?;
+    let count = machine.counts_on(&here, 0)?;
+    move_to(&machine, (&here, &there), "--tls")?;
+    machine.counts_on(&there, count).map(drop)
+}
+
+/// Moves a machine as an administrator of the node that it runs on does.
+fn move_to(
+    machine: &Machine,
+    (from, to): (&Container<'_>, &Container<'_>),
+    tls: &str,
+) -> Result<String> {
+    let uri = format!("qemu+tls://{}/system?pkipath=/run/trilith/libvirt", to.name());
+    virsh(from, &format!("migrate --live --p2p {tls} {} '{uri}' 2>&1", machine.name))
+}
+
 /// By TLS there and back while it counts on, and in no other way.
 fn a_machine_moves_and_comes_back(lab: &Lab) -> Result<()> {
     let (here, there) = (lab.node("n1")?, lab.node("n2")?);
     let machine = Machine::of(&here);
-    let move_to = |from: &Container<'_>, to: &Container<'_>, tls: &str| {
-        let uri = format!("qemu+tls://{}/system?pkipath=/run/trilith/libvirt", to.name());
-        virsh(from, &format!("migrate --live --p2p {tls} {} '{uri}' 2>&1", machine.name))
+    let Err(refused) = move_to(&machine, (&here, &there), "") else {
+        bail!("it moves in plain text")
     };
-    let Err(refused) = move_to(&here, &there, "") else { bail!("it moves in plain text") };
     ensure!(
         format!("{refused:#}").contains("TLS"),
         "refused, and not for want of TLS: {refused:#}"
@@ -250,7 +295,7 @@ fn a_machine_moves_and_comes_back(lab: &Lab) -> Result<()> {
     there.until("the capture has begun", SOON, || there.shell(&format!("test -s {capture}")))?;
     let count = machine.counts_on(&here, 0)?;
     let begin = Instant::now();
-    move_to(&here, &there, "--tls")?;
+    move_to(&machine, (&here, &there), "--tls")?;
     say("a machine has moved", begin);
     ensure!(!machine.runs_on(&here)? && machine.runs_on(&there)?, "it is where it was");
     sees(&here, "0 running, 0 defined")?;
@@ -264,7 +309,7 @@ fn a_machine_moves_and_comes_back(lab: &Lab) -> Result<()> {
     ensure!(plain.trim() == "0", "its memory went over the network in plain text");
     ensure!(size.trim().parse::<u64>()? > 100_000, "only {size} bytes were captured");
 
-    move_to(&there, &here, "--tls")?;
+    move_to(&machine, (&there, &here), "--tls")?;
     machine.counts_on(&here, first)?;
     sees(&there, "1 running, 0 defined")
 }
