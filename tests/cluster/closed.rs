@@ -17,7 +17,9 @@ use trilith_tests::quorums::{PATIENCE, all_formed, leader, start, subject};
 
 /// Ports that neighbours on a core network may reach; on upstream SSH alone.
 const UPSTREAM: [u16; 1] = [22];
-const CLUSTER: [u16; 10] = [179, 2281, 2888, 3300, 3888, 5432, 6800, 8008, 16514, 29810];
+const CLUSTER: [u16; 9] = [2281, 2888, 3300, 3888, 5432, 6800, 8008, 16514, 29810];
+/// BGP is for nodes of the cluster alone, by their addresses.
+const BGP: u16 = 179;
 /// Ceph's daemons take the first free one of these.
 const CEPH: std::ops::RangeInclusive<u16> = 6800..=7568;
 
@@ -38,7 +40,10 @@ fn only_known_ports_are_open(lab: &Lab, node: &Container<'_>) -> Result<()> {
     let mut ports: Vec<u16> = listening.lines().filter_map(port).collect();
     ports.sort_unstable();
     ports.dedup();
-    ensure!(ports.contains(&22), "{} does not even listen for SSH: {listening}", node.name());
+    // What does not listen is not open either.
+    for port in [22, BGP] {
+        ensure!(ports.contains(&port), "{} does not listen on {port}: {listening}", node.name());
+    }
     for network in &node.config()?.networks {
         let upstream = network.name == NetworkName::Upstream;
         let known = |port: &u16| {
@@ -195,7 +200,8 @@ fn a_cut_of_one_network_is_no_way_in(lab: &Lab) -> Result<()> {
         bail!("{alone} has no address upstream");
     };
     let begin = Instant::now();
-    let open = lab.inside(|| Ok(open(own.address.addr(), &CLUSTER)))?;
+    let ports = [&CLUSTER[..], &[BGP]].concat();
+    let open = lab.inside(|| Ok(open(own.address.addr(), &ports)))?;
     ensure!(open.is_empty(), "{alone}: open upstream after {:?}: {open:?}", begin.elapsed());
     Ok(())
 }
