@@ -13,6 +13,7 @@ use trilith_tests::lab::{Container, Lab, Spec};
 
 use trilith_tests::quorums::{PATIENCE, ceph, coordinators, start, subject};
 
+use crate::disks::{Disk, disks_are_taken_by_name_and_outlive_power_cuts};
 use crate::say;
 
 /// For what takes a moment.
@@ -52,6 +53,7 @@ const IMAGE: &str = "machines/alive";
 #[test]
 fn machines_run_everywhere_move_and_are_watched() -> Result<()> {
     let lab = Lab::tied(&Spec::sample()?)?;
+    let used = Disk::used(&lab.node("n4")?)?;
     start(&lab, &lab.names())?;
     for node in lab.nodes() {
         answers(&node)?;
@@ -67,7 +69,8 @@ fn machines_run_everywhere_move_and_are_watched() -> Result<()> {
     a_machine_that_dies_is_seen_at_once(&lab)?;
     machines_outlive_the_daemon(&lab)?;
     a_daemon_that_hangs_does_not_hang_the_agent(&lab)?;
-    a_machine_lives_in_ceph(&lab)
+    a_machine_lives_in_ceph(&lab)?;
+    disks_are_taken_by_name_and_outlive_power_cuts(&lab, &lab.node("n4")?, &used)
 }
 
 /// Waits until the agent has heard of libvirt what there is to hear, and its storage secret is as it should be.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 mod clock; // one node's clock is wrong
 mod closed; // what a stranger finds
+mod disks; // what is on them, and power cuts while OSDs are made
 mod harness; // the lab's own promises: what it makes, breaks, and leaves behind
 mod machines; // they run, move, and are watched
 mod quorum; // forming, joining, losing and finding each other

@@ -137,7 +137,8 @@ fn one_is_wiped_and_joins(lab: &Lab) -> Result<()> {
         subject(status, "osds").is_ok_and(|osds| osds.state.to_string().contains("not blank: swap"))
     })?;
     formed(lab, &coordinators(lab)?)?;
-    node.shell("wipefs --all --quiet /dev/disk/by-id/lab-osd0")?;
+    // Of what was on this disk, which Ceph knows, nothing must be left.
+    node.shell("dd if=/dev/zero of=/dev/disk/by-id/lab-osd0 bs=1M count=1 conv=fsync")?;
     all_formed(lab)?;
     all_rows_are_kept(lab, wiped, "a-killed b-stopped c-cut d-wiped")
 }

@@ -104,7 +104,7 @@ pub fn osds(config: &Config, id: NodeId, secrets: &NodeSecrets) -> osds::Desired
     let node = config.node(id);
     let rules = node.into_iter().flat_map(|node| &node.osds).map(osds::Rule::of).collect();
     let system = node.and_then(|node| node.system_disk.as_ref()).map(osds::Rule::choosing);
-    osds::Desired { cluster: secrets.ceph.fsid.clone(), rules, system }
+    osds::Desired { cluster: secrets.ceph.fsid.clone(), node: id.into(), rules, system }
 }
 
 /// Ceph's pools, the same for every node: one for the disks of machines, as the cluster file says that pools are.

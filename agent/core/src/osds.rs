@@ -2,7 +2,8 @@
 //!
 //! This subject writes one wish for each disk; the subject `services` starts a unit for each wish, which brings the
 //! OSD up, and makes it first if the disk is blank (`/usr/lib/trilith/osd-activate`). A disk with anything else on
-//! it is left alone, and is a problem here.
+//! it is left alone, and is a problem here, unless the cluster file names it to be overwritten. An OSD of this cluster
+//! is never overwritten: Ceph's map tells what was made on a disk ([`mark`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,6 +15,7 @@ use crate::names::ByteSize;
 use crate::status::{Details, Problem, problem};
 use crate::subject::{OnFailure, Plan, Subject};
 
+mod mark; // what Ceph's map knows a disk by
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +38,8 @@ pub struct Osds;
 pub struct Desired {
     /// The cluster's identity, a UUID (`fsid`).
     pub cluster: String,
+    /// This node's ID.
+    pub node: u16,
     /// The rules, in the order of the cluster file. A disk goes to the first that it fits.
     pub rules: Vec<Rule>,
     /// Which disk is the system's, and so nobody else's.
@@ -277,7 +281,10 @@ impl Rule {
         let named = disk.ids.iter().chain(&disk.serial).any(|name| self.overwrite.contains(name));
         let overwrite = if named { "OVERWRITE=yes\n" } else { "" };
         let (device, fsid) = (device(name, disk), &desired.cluster);
-        Wish(format!("DEVICE={device}\nCLASS={class}\nFSID={fsid}\nMAKE={make}\n{overwrite}"))
+        let marks = mark::marks(desired, disk).join(" ");
+        Wish(format!(
+            "DEVICE={device}\nCLASS={class}\nFSID={fsid}\nMARKS=\"{marks}\"\nMAKE={make}\n{overwrite}"
+        ))
     }
 }
 

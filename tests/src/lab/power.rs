@@ -48,6 +48,8 @@ impl Lab {
     pub fn kill(&self, name: &str) -> Result<()> {
         let node = self.plan.node(name)?;
         ensure!(self.node(name)?.is_on(), "{name} is off already");
+        // At this moment, however long the rest takes.
+        fs::write(self.keeper.group(name).join("cgroup.freeze"), "1")?;
         self.unplug(node)?;
         fs::write(self.keeper.group(name).join("cgroup.kill"), "1")?;
         ensure!(self.emptied(name, KILLED)?, "{name} does not die");

@@ -176,7 +176,8 @@ pub struct Osd {
     pub db: Option<OsdDb>,
     /// Whether the OSD is encrypted (dm-crypt).
     pub encrypted: bool,
-    /// Disks that need not be blank, by serial number or name below /dev/disk/by-id. An OSD of this cluster stays.
+    /// Disks that need not be blank, by serial number or name below /dev/disk/by-id. An OSD of this cluster stays,
+    /// also if its label cannot be read.
     pub overwrite: Vec<String>,
 }
 

@@ -40,7 +40,7 @@ async fn a_disk_is_what_the_kernel_and_udev_say() {
     std::fs::create_dir_all(devices.join("disk/by-id")).unwrap();
     symlink("../../sda", devices.join("disk/by-id/ata-1")).unwrap();
     let rules = vec![trilith_core::osds::Rule::default()];
-    let desired = Desired { cluster: "F".into(), rules, system: None };
+    let desired = Desired { cluster: "F".into(), node: 1, rules, system: None };
     let observed = disks.look(&desired).await.unwrap();
     let expected = Block {
         ids: ["ata-1".to_owned()].into(),

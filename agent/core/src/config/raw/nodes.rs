@@ -121,7 +121,8 @@ pub(in crate::config) struct RawOsd {
     /// Whether the OSDs are encrypted. Default: false.
     pub(in crate::config) encrypted: Given<bool>,
     /// Disks of the rule that need not be blank, by serial number or name below /dev/disk/by-id: what is on them is
-    /// destroyed. An OSD of this cluster never is. Default: none.
+    /// destroyed. An OSD of this cluster never is, also not if its label cannot be read: it must be given up first
+    /// (`ceph osd purge NUMBER`). Default: none.
     pub(in crate::config) overwrite: List<String>,
 }
 
