@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+mod authority; // it is replaced while everything runs
 mod clock; // one node's clock is wrong
 mod closed; // what a stranger finds
 mod disks; // what is on them, and power cuts while OSDs are made

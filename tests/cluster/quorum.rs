@@ -13,7 +13,7 @@ use trilith_tests::quorums::{
     zookeeper_serves,
 };
 
-use crate::{say, turns};
+use crate::{authority, say, turns};
 
 #[test]
 fn quorums_form_and_outlive_what_befalls_them() -> Result<()> {
@@ -27,6 +27,7 @@ fn quorums_form_and_outlive_what_befalls_them() -> Result<()> {
     killed_services_come_back(&lab)?;
     turns::a_change_of_all_is_made_one_after_the_other(&lab)?;
     turns::secrets_are_replaced(&lab)?;
+    authority::the_authority_is_replaced(&lab)?;
     one_is_stopped_and_catches_up(&lab)?;
     one_is_cut_off_says_so_and_is_healed(&lab)?;
     one_is_wiped_and_joins(&lab)?;

@@ -1,5 +1,6 @@
 //! Changes that make every coordinator restart something: one after the other, the leader last.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
@@ -46,11 +47,11 @@ pub(crate) fn a_change_of_all_is_made_one_after_the_other(lab: &Lab) -> Result<(
     all_formed(lab)
 }
 
-fn nodes(lab: &Lab) -> Result<Vec<Container<'_>>> {
+pub(crate) fn nodes(lab: &Lab) -> Result<Vec<Container<'_>>> {
     coordinators(lab)?.into_iter().map(|name| lab.node(name)).collect()
 }
 
-fn now() -> Result<Duration> {
+pub(crate) fn now() -> Result<Duration> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?)
 }
 
@@ -148,11 +149,13 @@ pub(crate) fn apart(outages: &[Outage]) -> Result<()> {
     Ok(())
 }
 
-/// Every secret that can be replaced while the cluster runs, all at once.
+/// Every secret that can be replaced while the cluster runs, all at once. Of the authority it is the first of three
+/// steps: the new one is trusted.
 pub(crate) fn secrets_are_replaced(lab: &Lab) -> Result<()> {
     let before: Vec<_> = nodes(lab)?.iter().map(password_of_replicas).collect::<Result<_>>()?;
     for secret in [
         "certificates",
+        "authority",
         "bgp",
         "postgres-superuser",
         "postgres-replication",
@@ -166,12 +169,7 @@ pub(crate) fn secrets_are_replaced(lab: &Lab) -> Result<()> {
     lab.deliver()?;
     let all = nodes(lab)?;
     for (node, before) in all.iter().zip(&before) {
-        node.until("ZooKeeper has the new certificate", PATIENCE, || {
-            let own = outages(std::slice::from_ref(node), from, &ZOOKEEPER)?;
-            ensure!(!own.is_empty(), "not restarted yet");
-            Ok(())
-        })?;
-        nothing_waits(node)?;
+        has_the_new_files(node, from)?;
         let password = node.until("Patroni has the new password", PATIENCE, || {
             let password = password_of_replicas(node)?;
             ensure!(password != *before, "the old one");
@@ -182,15 +180,17 @@ pub(crate) fn secrets_are_replaced(lab: &Lab) -> Result<()> {
         })?;
         ensure!(logs_in(lab, node, before).is_err(), "the old password is still right");
     }
-    let outages = outages(&all, from, &ZOOKEEPER)?;
-    apart(&outages)?;
+    apart(&outages(&all, from, &ZOOKEEPER)?)?;
     all_formed(lab)?;
+    for node in &all {
+        node.until("every service shows the new certificate", PATIENCE, || shows_its_own(node))?;
+    }
     say("every secret replaced, all as before", begin);
     Ok(())
 }
 
 /// The password by which replicas stream, as the node's bundle has it.
-fn password_of_replicas(node: &Container<'_>) -> Result<String> {
+pub(crate) fn password_of_replicas(node: &Container<'_>) -> Result<String> {
     let file = node.shell("grep -v '^#' /run/trilith/patroni/patroni.yml")?;
     let file: Value = serde_json::from_str(&file)?;
     let password = &file["postgresql"]["authentication"]["replication"]["password"];
@@ -199,14 +199,54 @@ fn password_of_replicas(node: &Container<'_>) -> Result<String> {
 
 /// Logs in to the leader from this node, as a replica does.
 fn logs_in(lab: &Lab, node: &Container<'_>, password: &str) -> Result<()> {
-    let leader = database_leader(lab, node.name())?;
-    let leader = leader.config()?.network(NetworkName::Cluster).context("no network")?;
-    let address = leader.addresses.first().context("no address")?.address.addr();
-    let files = "/run/trilith/patroni";
+    logs_in_by(lab, node, password, OWN)
+}
+
+/// The same by the certificate and the key in these files.
+pub(crate) fn logs_in_by(
+    lab: &Lab,
+    node: &Container<'_>,
+    password: &str,
+    files: &str,
+) -> Result<()> {
+    let leader = address(&database_leader(lab, node.name())?)?;
     node.shell(&format!(
-        "PGPASSWORD={password} psql --no-psqlrc --no-password -Atqc 'select 1' 'host={address} user=replicator \
-         dbname=postgres sslmode=verify-full sslrootcert={files}/authority.pem sslcert={files}/node.pem \
-         sslkey={files}/node.key'"
+        "PGPASSWORD={password} psql --no-psqlrc --no-password -Atqc 'select 1' 'host={leader} user=replicator \
+         dbname=postgres sslmode=verify-full sslrootcert={AUTHORITY} sslcert={files}.pem sslkey={files}.key'"
     ))
     .map(drop)
+}
+
+/// Where a node's certificate and its key lie for Patroni, and who signs them.
+pub(crate) const OWN: &str = "/run/trilith/patroni/node";
+pub(crate) const AUTHORITY: &str = "/run/trilith/patroni/authority.pem";
+
+/// The node's address on the cluster network.
+pub(crate) fn address(node: &Container<'_>) -> Result<IpAddr> {
+    let network = node.config()?.network(NetworkName::Cluster).context("no network")?;
+    Ok(network.addresses.first().context("no address")?.address.addr())
+}
+
+/// Waits until ZooKeeper has restarted with what the node was given.
+pub(crate) fn has_the_new_files(node: &Container<'_>, from: Duration) -> Result<()> {
+    node.until("ZooKeeper has the new certificate", PATIENCE, || {
+        let own = outages(std::slice::from_ref(node), from, &ZOOKEEPER)?;
+        ensure!(!own.is_empty(), "not restarted yet");
+        Ok(())
+    })?;
+    nothing_waits(node)
+}
+
+/// ZooKeeper, Patroni, Postgres and the agent show the certificate that the node has.
+pub(crate) fn shows_its_own(node: &Container<'_>) -> Result<()> {
+    let address = address(node)?;
+    let own = node.shell(&format!("openssl x509 -noout -serial -in {OWN}.pem"))?;
+    for service in ["2281", "8008", "5432 -starttls postgres", "29810"] {
+        let shown = node.shell(&format!(
+            "openssl s_client -connect {address}:{service} -cert {OWN}.pem -key {OWN}.key </dev/null \
+             2>/dev/null | openssl x509 -noout -serial"
+        ))?;
+        ensure!(shown == own, "{}: port {service} shows {shown}, not {own}", node.name());
+    }
+    Ok(())
 }

@@ -3,13 +3,16 @@
 //! Postgres and Patroni's REST API speak TLS alone, on the cluster network. A connection needs a certificate of the
 //! cluster and a SCRAM password; on the node itself only the user `postgres` gets in, by the Unix socket.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use ring::digest::{Context, SHA256};
 use serde_json::{Value, json};
 
 use super::tls::{self, Names};
 use super::{Facts, HEADER, before_others, bracketed, ports};
 use crate::config::{NetworkName, Postgres};
 use crate::patroni::Account;
-use crate::secrets::{self, Secret};
+use crate::secrets::{self, Identity, Secret};
 use crate::services::{Checker, Desired, File, Owner, UnitName, UnitWish};
 
 /// The unit, on coordinators.
@@ -61,6 +64,7 @@ fn config(facts: Facts<'_>, accounts: &secrets::Postgres, zookeeper: &Secret) ->
             "cacert": file("authority.pem"),
             "certfile": file("node.pem"),
             "keyfile": file("node.key"),
+            "keyfile_password": edition(&facts.secrets.identity),
             "insecure": false,
         },
         "zookeeper": keeper(facts, zookeeper),
@@ -96,6 +100,19 @@ fn file(name: &str) -> String {
     format!("{SECRETS}/{name}")
 }
 
+/// Another text for another certificate or authority, in the place of a password for the key, which has none, so that
+/// nobody asks for it.
+///
+/// Patroni's API reads its files again only if a setting of its own is another one. A new certificate under the same
+/// name it sees only when nothing else has changed, a new authority never (4.0.7, `Patroni.reload_config`,
+/// `RestApiServer.reload_local_certificate`).
+fn edition(identity: &Identity) -> String {
+    let mut hash = Context::new(&SHA256);
+    hash.update(identity.authority.as_bytes());
+    hash.update(identity.certificate.as_bytes());
+    BASE64_STANDARD.encode(&hash.finish().as_ref()[..12])
+}
+
 fn rest(facts: Facts<'_>) -> Value {
     let listen = format!("{}:{}", bracketed(facts.own(NetworkName::Cluster)), ports::PATRONI);
     json!({
@@ -104,6 +121,7 @@ fn rest(facts: Facts<'_>) -> Value {
         "cafile": file("authority.pem"),
         "certfile": file("node.pem"),
         "keyfile": file("node.key"),
+        "keyfile_password": edition(&facts.secrets.identity),
         "verify_client": "required",
     })
 }
