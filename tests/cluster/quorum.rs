@@ -5,9 +5,9 @@
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use trilith_tests::command::run;
-use trilith_tests::lab::{Cut, Lab, Spec, Wait};
+use trilith_tests::lab::{Container, Cut, Lab, Spec, Wait};
 use trilith_tests::quorums::{
     PATIENCE, all_formed, ceph, coordinators, database_leader, formed, leader, sql, start, subject,
     zookeeper_serves,
@@ -150,7 +150,30 @@ fn all_lose_their_power_at_once(lab: &Lab) -> Result<()> {
     start(lab, &lab.names())?;
     all_formed(lab)?;
     say("cold start of an existing cluster", begin);
-    all_rows_are_kept(lab, "n1", "a-killed b-stopped c-cut d-wiped")
+    all_rows_are_kept(lab, "n1", "a-killed b-stopped c-cut d-wiped")?;
+    the_osd_of_before_is_forgotten(lab)
+}
+
+/// The one that was on the disk of the node that was wiped. Whose monitor leads looks after it.
+fn the_osd_of_before_is_forgotten(lab: &Lab) -> Result<()> {
+    let begin = Instant::now();
+    let monitor = leading_monitor(lab)?;
+    let count = lab.names().len();
+    let wanted = format!("{count} up, {count} in, of {count}");
+    monitor.wait_status("no OSD is left over", PATIENCE, |status| {
+        subject(status, "pools").is_ok_and(|pools| pools.details.more.get("osds") == Some(&wanted))
+    })?;
+    say("the OSD that was on a wiped disk is forgotten", begin);
+    Ok(())
+}
+
+fn leading_monitor(lab: &Lab) -> Result<Container<'_>> {
+    for node in lab.nodes() {
+        if subject(&node.status()?, "ceph")?.details.role.as_deref() == Some("leader") {
+            return Ok(node);
+        }
+    }
+    bail!("no monitor leads")
 }
 
 fn two_are_wiped_and_nothing_forms(lab: &Lab) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::names::ByteSize;
 use crate::status::{Details, Problem, problem};
 use crate::subject::{OnFailure, Plan, Subject};
 
-mod mark; // what Ceph's map knows a disk by
+pub(crate) mod mark; // what Ceph's map knows a disk by
 #[cfg(test)]
 mod tests;
 

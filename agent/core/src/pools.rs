@@ -1,4 +1,5 @@
-//! Ceph's pools, and how the whole cluster stands. One node answers for them: the coordinator whose monitor leads.
+//! Ceph's pools, the OSDs that were replaced, and how the whole cluster stands. One node answers for them: the
+//! coordinator whose monitor leads.
 //!
 //! The cluster file says how many copies there are and what keeps them apart; everything else of a pool is Ceph's
 //! affair, above all the number of its placement groups, which its autoscaler finds.
@@ -74,12 +75,26 @@ pub struct Cluster {
     pub osds: Share,
     /// OSDs that get data (`in`).
     pub osds_in: u64,
+    /// OSDs that are down, and whose disk carries another one that is up: they are gone for good.
+    pub replaced: BTreeMap<u64, Replaced>,
     /// How many placement groups are in each state.
     pub placement: BTreeMap<String, u64>,
     /// The pools that there are. Of those that are not desired, only the name is known.
     pub pools: BTreeMap<String, Option<Pool>>,
     /// The CRUSH rules.
     pub rules: BTreeSet<String>,
+}
+
+/// How Ceph still counts on an OSD that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Replaced {
+    /// It is to get data (`in`).
+    In,
+    /// It is not, and the copies that it had are not all made anew yet.
+    Missed,
+    /// Nothing of it is missed (`osd safe-to-destroy`).
+    Free,
 }
 
 /// So many of so many.
@@ -129,6 +144,10 @@ pub enum Step {
     },
     /// Say what the pool is for.
     Use(String),
+    /// Count on an OSD no more, so that its copies are made elsewhere.
+    Out(u64),
+    /// Forget an OSD.
+    Forget(u64),
 }
 
 impl Subject for Pools {
@@ -153,6 +172,11 @@ impl Subject for Pools {
                 None => plan.steps.push(Step::Make { pool: name.clone(), wish: wish.clone() }),
             }
         }
+        plan.steps.extend(cluster.replaced.iter().filter_map(|(osd, state)| match state {
+            Replaced::In => Some(Step::Out(*osd)),
+            Replaced::Missed => None,
+            Replaced::Free => Some(Step::Forget(*osd)),
+        }));
         if cluster.health == "HEALTH_ERR" {
             let problem = |(name, reason): (&String, &String)| Problem {
                 object: name.clone(),
@@ -213,12 +237,18 @@ pub fn questions(desired: &Desired) -> Vec<Value> {
         json!({"prefix": "status", "format": "json"}),
         json!({"prefix": "osd crush rule ls", "format": "json"}),
         json!({"prefix": "osd pool ls", "format": "json"}),
+        json!({"prefix": "osd dump", "format": "json"}),
     ];
     for pool in desired.pools.keys() {
         all.push(json!({"prefix": "osd pool get", "pool": pool, "var": "all", "format": "json"}));
         all.push(json!({"prefix": "osd pool application get", "pool": pool, "format": "json"}));
     }
     all
+}
+
+/// Whether an OSD that is gone is missed: an answer says that it is not, a refusal that it is.
+pub fn is_missed(osd: u64) -> Value {
+    json!({"prefix": "osd safe-to-destroy", "ids": [osd.to_string()], "format": "json"})
 }
 
 impl Step {
@@ -242,6 +272,11 @@ impl Step {
             Self::Use(pool) => json!({
                 "prefix": "osd pool application enable", "pool": pool, "app": APPLICATION,
             }),
+            Self::Out(osd) => json!({"prefix": "osd out", "ids": [osd.to_string()]}),
+            // What the managers order for `osd purge`, after the same question as [`is_missed`].
+            Self::Forget(osd) => {
+                json!({"prefix": "osd purge-actual", "id": osd, "yes_i_really_mean_it": true})
+            }
         }
     }
 }
@@ -261,6 +296,10 @@ impl fmt::Display for Step {
             }
             Self::Set { pool, key, value } => write!(f, "set {key} of the pool {pool} to {value}"),
             Self::Use(pool) => write!(f, "mark the pool {pool} as one for {APPLICATION}"),
+            Self::Out(osd) => {
+                write!(f, "count on OSD {osd} no more: its disk carries another one")
+            }
+            Self::Forget(osd) => write!(f, "forget OSD {osd}: its disk carries another one"),
         }
     }
 }

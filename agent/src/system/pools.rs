@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use trilith_core::ceph::Ceph;
-use trilith_core::pools::{Desired, Observed, Pools, Step, answer, questions};
+use trilith_core::pools::{Desired, Observed, Pools, Replaced, Step, answer, is_missed, questions};
 use trilith_core::status::NodeStatus;
 use trilith_core::subject::Subject as _;
 
-use super::rados;
+use super::rados::{self, RadosError};
 use crate::reconcile::{Host, HostError};
 use crate::wake;
 
@@ -57,7 +57,17 @@ impl Host<Pools> for Storage {
         let questions = questions(desired);
         self.count(questions.len());
         let replies = rados::ask(USER, &questions).await?;
-        Ok(Observed { cluster: Some(answer::cluster(desired, replies)?) })
+        let mut cluster = answer::cluster(desired, replies)?;
+        let missed = cluster.replaced.iter_mut().filter(|(_, state)| **state == Replaced::Missed);
+        for (osd, state) in missed {
+            self.requests = self.requests.saturating_add(1);
+            match rados::order(USER, &is_missed(*osd)).await {
+                Ok(()) => *state = Replaced::Free,
+                Err(RadosError::Refused(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Observed { cluster: Some(cluster) })
     }
 
     async fn apply(&mut self, step: &Step) -> Result<(), HostError> {

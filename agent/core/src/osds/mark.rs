@@ -19,6 +19,13 @@ pub(super) fn marks(desired: &Desired, disk: &Block) -> Vec<String> {
 /// The length of a mark.
 const LENGTH: usize = 34;
 
+/// Whether two OSDs with these UUIDs were made on one disk, which so can carry only one of them.
+pub(crate) fn of_one_disk(one: &str, other: &str) -> bool {
+    let mark = |uuid: &str| uuid.get(..LENGTH).map(str::to_owned);
+    // Only those that follow from a disk say anything: of a version that nobody makes by chance.
+    one != other && one.as_bytes().get(14) == Some(&b'8') && mark(one) == mark(other)
+}
+
 /// One mark. With the node's ID, since a name need not be the only one of its kind in the cluster.
 fn mark(cluster: &str, node: u16, name: &str) -> String {
     let mut hash = Context::new(&SHA256);
@@ -51,5 +58,9 @@ mod tests {
             assert_ne!(one, other);
         }
         assert_eq!(one, mark("F", 1, "SA"));
+        assert!(of_one_disk(&format!("{one}00"), &format!("{one}01")));
+        assert!(!of_one_disk(&format!("{one}00"), &format!("{one}00")));
+        assert!(!of_one_disk(&format!("{one}00"), &format!("{}00", mark("F", 2, "SA"))));
+        assert!(!of_one_disk("", "0"));
     }
 }

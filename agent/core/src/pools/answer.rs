@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Cluster, Desired, Pool, Share};
+use super::{Cluster, Desired, Pool, Replaced, Share};
+use crate::osds::mark::of_one_disk;
 
 /// What came of one command, a line of JSON for each in the output of `trilith-rados`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +94,23 @@ struct Managers {
     num_standbys: u64,
 }
 
+/// The part of `osd dump` that counts.
+#[derive(Deserialize)]
+struct Map {
+    osds: Vec<Osd>,
+}
+
+/// An OSD that Ceph knows. What is said of it is 0 or 1.
+#[derive(Deserialize)]
+struct Osd {
+    #[serde(rename = "osd")]
+    number: u64,
+    uuid: String,
+    up: u8,
+    #[serde(rename = "in")]
+    data: u8,
+}
+
 /// The part of `osd pool get … all` that counts.
 #[derive(Deserialize)]
 struct Settings {
@@ -107,6 +125,7 @@ pub fn cluster(desired: &Desired, replies: Vec<Reply>) -> Result<Cluster, ReplyE
     let status: Status = answer("status", replies.next())?;
     let rules: BTreeSet<String> = answer("osd crush rule ls", replies.next())?;
     let names: Vec<String> = answer("osd pool ls", replies.next())?;
+    let map: Map = answer("osd dump", replies.next())?;
     let mut pools: BTreeMap<_, _> = names.into_iter().map(|name| (name, None)).collect();
     for name in desired.pools.keys() {
         let (settings, applications) = (replies.next(), replies.next());
@@ -117,7 +136,17 @@ pub fn cluster(desired: &Desired, replies: Vec<Reply>) -> Result<Cluster, ReplyE
             *pool = Some(read(settings, applications)?);
         }
     }
-    Ok(Cluster { pools, rules, ..status.into() })
+    Ok(Cluster { pools, rules, replaced: replaced(&map.osds), ..status.into() })
+}
+
+/// Those that are gone for good. Whether they are missed is another question.
+fn replaced(osds: &[Osd]) -> BTreeMap<u64, Replaced> {
+    let gone = |osd: &&Osd| {
+        let instead = |other: &Osd| other.up == 1 && of_one_disk(&osd.uuid, &other.uuid);
+        osd.up == 0 && osds.iter().any(instead)
+    };
+    let state = |osd: &Osd| if osd.data == 1 { Replaced::In } else { Replaced::Missed };
+    osds.iter().filter(gone).map(|osd| (osd.number, state(osd))).collect()
 }
 
 fn read(settings: Option<Reply>, applications: Option<Reply>) -> Result<Pool, ReplyError> {
@@ -185,9 +214,14 @@ mod tests {
             "mgrmap": {"available": true, "num_standbys": 1},
         });
         let pool = json!({"pool": "machines", "size": 3, "min_size": 2, "crush_rule": "by-host"});
-        let all =
-            [status, json!(["by-host"]), json!([".mgr", "machines"]), pool, json!({"rbd": {}})];
-        all.map(Reply::Answer).into()
+        let disk = "90204252-85a7-8f98-8de3-0642dcdf89";
+        let osd = |osd: u64, uuid: String, up: u8, data: u8| json!({"osd": osd, "uuid": uuid, "up": up, "in": data});
+        let map = json!({"epoch": 9, "osds": [
+            osd(0, format!("{disk}00"), 0, 1), osd(1, format!("{disk}01"), 0, 0), osd(2, format!("{disk}02"), 1, 1),
+            osd(3, "6e598f47-0aaf-8318-85d5-2db5c7fb1300".into(), 0, 0),
+        ]});
+        let (rules, names) = (json!(["by-host"]), json!([".mgr", "machines"]));
+        [status, rules, names, map, pool, json!({"rbd": {}})].map(Reply::Answer).into()
     }
 
     #[test]
@@ -198,6 +232,7 @@ mod tests {
             (Share { of: 2, all: 3 }, Share { of: 3, all: 4 })
         );
         assert_eq!(found.managers, Share { of: 1, all: 2 });
+        assert_eq!(found.replaced, [(0, Replaced::In), (1, Replaced::Missed)].into());
         assert_eq!(found.checks["OSD_DOWN"], "1 osds down");
         let rule = "by-host".to_owned();
         let applications = ["rbd".to_owned()].into();
@@ -209,8 +244,8 @@ mod tests {
     fn a_pool_that_is_not_there_is_refused() {
         let mut replies = replies();
         replies[2] = Reply::Answer(json!([]));
-        replies[3] = Reply::Refusal("unrecognized pool".into());
         replies[4] = Reply::Refusal("unrecognized pool".into());
+        replies[5] = Reply::Refusal("unrecognized pool".into());
         assert!(cluster(&desired(), replies.clone()).unwrap().pools.is_empty());
         replies[0] = Reply::Refusal("no".into());
         let error = cluster(&desired(), replies).unwrap_err();
