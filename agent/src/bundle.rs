@@ -3,11 +3,13 @@
 mod search; // where the bundle comes from
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use trilith_core::belonging::Belonging;
 use trilith_core::bundle::{Bundle, BundleError};
 use trilith_core::peers::Circle;
 use trilith_core::secrets::Secret;
+use trilith_core::secrets::redact::Redactor;
 use trilith_core::status::{NodeIdentity, Problem};
 use trilith_core::{
     ceph, config, frr, libvirt, network, node, osds, patroni, pools, services, zookeeper,
@@ -112,7 +114,11 @@ fn assign(bundle: &Bundle) -> Option<Assignment> {
     let circle = Circle::new(config, *id)?;
     Some(Assignment {
         identity,
-        peers: Membership { circle, identity: secrets.identity.clone() },
+        peers: Membership {
+            circle,
+            identity: secrets.identity.clone(),
+            redactor: Arc::new(Redactor::new(secrets)),
+        },
         network: node::network(config, *id)?,
         services: node::services(config, *id, secrets)?,
         zookeeper: node::zookeeper(config, *id, secrets),

@@ -14,7 +14,7 @@ use trilith_core::network::{self, Network};
 use trilith_core::osds::Osds;
 use trilith_core::patroni::Patroni;
 use trilith_core::services::Services;
-use trilith_core::status::Problem;
+use trilith_core::status::{Problem, text};
 use trilith_core::subject::{Plan, Subject};
 use trilith_core::zookeeper::ZooKeeper;
 
@@ -24,7 +24,7 @@ use crate::daemon;
 use crate::exit::Exit;
 use crate::peers::{Dialer, ask_once};
 use crate::reconcile::{self, Host};
-use crate::report::{log, text, unix_now};
+use crate::report::{log, unix_now};
 use crate::system::bundle::Places;
 use crate::system::ceph::Monitors;
 use crate::system::firmware;

@@ -21,6 +21,7 @@ use trilith_core::zookeeper::ZooKeeper;
 
 use crate::api;
 use crate::bundle::Assignment;
+use crate::diagnosis;
 use crate::exit::Exit;
 use crate::peers::Talk;
 use crate::reconcile::{self, After, Host, Inputs, Pulses};
@@ -103,8 +104,10 @@ async fn run_here(options: Options) -> anyhow::Result<Exit> {
     let sources = Sources { places: options.places, memory: options.memory };
     let follower = Follower::new(sources, wishes, report.clone(), console.clone()).await?;
     let status = report.subscribe();
+    let diagnosis = diagnosis::routes(report.subscribe(), talk.redactor());
     tasks.spawn_local(talk.run(report.clone()));
-    tasks.spawn_local(async move { api::serve(listener, status).await.context("the API failed") });
+    let served = api::serve(listener, status, diagnosis);
+    tasks.spawn_local(async move { served.await.context("the API failed") });
     tasks.spawn_local(follower.run(manager.clone()));
     tasks.spawn_local(show(report, console, manager.clone()));
     tasks.spawn_local(watchdog(pulses));

@@ -8,6 +8,7 @@ mod api; // the status over a unix socket, and the client for it
 mod bundle; // from the node bundle to what each subject should be
 mod cli; // the commands
 mod daemon; // what runs, and how it hangs together
+mod diagnosis; // what a person asks the node for
 mod exit; // how it ends
 mod peers; // what the agents tell each other
 mod reconcile; // the one loop for every subject

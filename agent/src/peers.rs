@@ -5,6 +5,7 @@
 //! machines: that a node is gone is told by its connection.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
@@ -14,14 +15,18 @@ use trilith_core::names::NodeId;
 use trilith_core::peers::{Circle, Facts};
 use trilith_core::quorum::{Others, Witness};
 use trilith_core::secrets::Identity;
+use trilith_core::secrets::redact::Redactor;
 use trilith_core::status::{NodeStatus, PeerStatus};
 
+use crate::diagnosis;
 use crate::reconcile::chain;
 use crate::report::{Report, unix_now};
 
 mod client; // follows one node
 mod dial; // connections to the cluster's nodes
+mod door; // who is let in, and where
 pub(crate) mod http; // one question to a service of a node
+mod operators; // lets people look
 mod server; // tells the others
 #[cfg(test)]
 mod tests;
@@ -34,6 +39,8 @@ pub(crate) use dial::{DialError, Dialer, ends};
 pub(crate) struct Membership {
     pub(crate) circle: Circle,
     pub(crate) identity: Identity,
+    /// Takes the node's secrets out of what people look at.
+    pub(crate) redactor: Arc<Redactor>,
 }
 
 /// What is known of another node.
@@ -109,6 +116,7 @@ pub(crate) struct Talk {
     wish: watch::Receiver<Option<Membership>>,
     views: Arc<watch::Sender<Views>>,
     dialer: watch::Sender<Option<Dialer>>,
+    redactor: watch::Sender<Arc<Redactor>>,
 }
 
 impl Talk {
@@ -116,7 +124,8 @@ impl Talk {
     pub(crate) fn new() -> (Self, watch::Sender<Option<Membership>>) {
         let (sender, wish) = watch::channel(None);
         let views = Arc::new(watch::Sender::new(Views::new()));
-        (Self { wish, views, dialer: watch::Sender::new(None) }, sender)
+        let (dialer, redactor) = (watch::Sender::new(None), watch::Sender::default());
+        (Self { wish, views, dialer, redactor }, sender)
     }
 
     /// What is known of the followed nodes, from now on.
@@ -127,6 +136,11 @@ impl Talk {
     /// What makes connections to the cluster's nodes; `None` while this node has no certificate.
     pub(crate) fn dialer(&self) -> watch::Receiver<Option<Dialer>> {
         self.dialer.subscribe()
+    }
+
+    /// What takes this node's secrets out of texts.
+    pub(crate) fn redactor(&self) -> watch::Receiver<Arc<Redactor>> {
+        self.redactor.subscribe()
     }
 
     /// Talks until the agent stops. Begins when the network stands as well as it can.
@@ -151,7 +165,9 @@ impl Talk {
 
     /// Starts everything for one membership.
     fn start(&self, round: &mut JoinSet<()>, membership: &Membership, report: &Report) {
-        let Membership { circle, identity } = membership;
+        let Membership { circle, identity, redactor } = membership;
+        self.redactor.send_replace(Arc::clone(redactor));
+        report.set_addresses(addresses(circle));
         let board = Board { views: Arc::clone(&self.views) };
         let show = show(circle.clone(), report.clone(), self.views());
         round.spawn_local(show);
@@ -176,9 +192,21 @@ impl Talk {
             let follower = client::Follower::new(peer.clone(), dialer.clone(), own);
             round.spawn_local(follower.follow(board.clone(), nudge));
         }
-        let door = server::Door::new(circle.clone(), server_tls, nudges);
-        round.spawn_local(server::serve(door, report.subscribe()));
+        let routes = diagnosis::routes(report.subscribe(), self.redactor());
+        let people = operators::door(Arc::clone(&server_tls));
+        for ip in &circle.operators {
+            round.spawn_local(Rc::clone(&people).listen(*ip, routes.clone()));
+        }
+        let addresses = circle.me.addresses.clone();
+        let door = server::door(circle.clone(), server_tls, nudges);
+        round.spawn_local(server::serve(door, addresses, report.subscribe()));
     }
+}
+
+/// Where a node is reached by people and by the other nodes; collapsed networks have one address.
+fn addresses(circle: &Circle) -> Vec<String> {
+    let inside = circle.me.addresses.iter().filter(|ip| !circle.operators.contains(ip));
+    circle.operators.iter().chain(inside).map(ToString::to_string).collect()
 }
 
 /// Asks each followed node once: for a look that changes nothing.

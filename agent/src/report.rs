@@ -8,6 +8,7 @@ use console::Console;
 use manager::Manager;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
+use trilith_core::status::text;
 use trilith_core::status::{
     BundleStatus, Details, NodeIdentity, NodeStatus, PeerStatus, State, SubjectStatus,
 };
@@ -19,7 +20,6 @@ use crate::wake;
 pub(crate) mod console; // the machine's console
 pub(crate) mod log; // where log lines go
 pub(crate) mod manager; // readiness, status line and watchdog, for systemd
-pub(crate) mod text; // the status for a person
 
 /// The one status value. Cheap to clone; every clone writes to the same value.
 #[derive(Clone)]
@@ -36,6 +36,8 @@ impl Report {
             bundle: BundleStatus::default(),
             subjects: BTreeMap::new(),
             peers: BTreeMap::new(),
+            addresses: Vec::new(),
+            sighting: None,
         };
         Self { status: Arc::new(watch::Sender::new(status)) }
     }
@@ -49,7 +51,27 @@ impl Report {
     pub(crate) fn set_bundle(&self, node: Option<NodeIdentity>, bundle: BundleStatus) {
         self.status.send_if_modified(|status| {
             let news = status.node != node || status.bundle != bundle;
+            if node.is_some() {
+                status.sighting = None;
+            }
             (status.node, status.bundle) = (node, bundle);
+            news
+        });
+    }
+
+    /// Says which machine this is, while nobody has said who it is.
+    pub(crate) fn set_sighting(&self, text: &str) {
+        self.status.send_if_modified(|status| {
+            let old = status.sighting.replace(text.to_owned());
+            old != status.sighting
+        });
+    }
+
+    /// Says where the node is reached.
+    pub(crate) fn set_addresses(&self, addresses: Vec<String>) {
+        self.status.send_if_modified(|status| {
+            let news = status.addresses != addresses;
+            status.addresses = addresses;
             news
         });
     }

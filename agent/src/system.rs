@@ -5,7 +5,7 @@ pub(crate) mod boot; // which boot of the machine this is
 pub(crate) mod bundle; // where the node bundle lies
 pub(crate) mod ceph; // the monitors' stores and permissions
 mod credentials; // encryption for the disk
-mod exec; // programs that are run
+pub(crate) mod exec; // programs that are run
 pub(crate) mod files; // whole files: read, written, watched
 pub(crate) mod firmware; // what SMBIOS says about the machine
 pub(crate) mod frr; // the routing sessions, by vtysh
@@ -16,6 +16,7 @@ pub(crate) mod osds; // disks, and wishes for OSDs on them
 pub(crate) mod patroni; // Patroni, by its REST API
 pub(crate) mod pools; // the whole of Ceph, as its monitors say
 mod rados; // commands to Ceph's monitors
+pub(crate) mod support; // what a support bundle holds
 pub(crate) mod systemd; // units by D-Bus, and the files that they read
 mod turns; // a node's place in the turns of a service
 pub(crate) mod zookeeper; // ZooKeeper's data directory and server

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
-use crate::{build, cluster, config};
+use crate::{build, cluster, config, node};
 
 /// Builds, checks and rolls out Trilith clusters.
 #[derive(Debug, Parser)]
@@ -20,6 +20,7 @@ enum Command {
     Config(config::Command),
     #[command(subcommand)]
     Cluster(cluster::Command),
+    Node(node::Options),
 }
 
 /// Carries out one command.
@@ -28,5 +29,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Build(options) => build::run(options),
         Command::Config(command) => config::run(command),
         Command::Cluster(command) => cluster::run(command),
+        Command::Node(options) => node::run(&options),
     }
 }

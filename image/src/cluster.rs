@@ -3,12 +3,13 @@
 mod authority; // certificates
 mod init; // a new cluster: its file and its secrets
 mod make; // new secrets
+pub(crate) mod operator; // a person's certificate
 mod rotate; // replaces a secret
 mod secrets; // the secrets file as a person works with it
 mod store; // what the secrets file holds
 #[cfg(test)]
 mod tests;
-mod vault; // the secrets file, opened and written
+pub(crate) mod vault; // the secrets file, opened and written
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ use time::OffsetDateTime;
 use trilith_core::bundle::{Bundle, BundleError};
 use trilith_core::config::{Config, Node};
 use trilith_core::names::NodeId;
+use trilith_core::secrets::Secret;
 
 use crate::config;
 use crate::exit::{self, Exit};
@@ -31,6 +33,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Secrets(secrets::Command),
     Bundle(BundleOptions),
+    Operator(operator::Options),
     Rotate(rotate::Options),
 }
 
@@ -60,20 +63,21 @@ pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Init(options) => init::run(&options),
         Command::Secrets(command) => secrets::run(command),
         Command::Bundle(options) => bundle(&options),
+        Command::Operator(options) => operator::run(&options),
         Command::Rotate(options) => rotate::run(&options),
     }
 }
 
 /// A cluster file that is right.
-struct Cluster {
+pub(crate) struct Cluster {
     file: PathBuf,
-    text: String,
-    config: Config,
+    pub(crate) text: String,
+    pub(crate) config: Config,
 }
 
 impl Cluster {
     /// Reads a cluster file. If it has errors, they are told, and the exit code is given.
-    fn read(file: &Path) -> anyhow::Result<Result<Self, Exit>> {
+    pub(crate) fn read(file: &Path) -> anyhow::Result<Result<Self, Exit>> {
         let text = config::read(file)?;
         match trilith_core::config::load(&text) {
             Ok(config) => Ok(Ok(Self { file: file.to_owned(), text, config })),
@@ -82,6 +86,12 @@ impl Cluster {
                 Ok(Err(Exit::BadConfig))
             }
         }
+    }
+
+    /// What its secrets file has for a person who looks at nodes.
+    pub(crate) fn operator(&self, access: &Access) -> anyhow::Result<Secret> {
+        let (_vault, secrets) = self.open(access)?;
+        Ok(secrets.operator.with_authority(&secrets.authority))
     }
 
     /// Opens its secrets file.

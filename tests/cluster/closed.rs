@@ -15,8 +15,8 @@ use trilith_tests::command::output;
 use trilith_tests::lab::{Container, Cut, Lab, Spec};
 use trilith_tests::quorums::{PATIENCE, all_formed, leader, start, subject};
 
-/// Ports that neighbours on a core network may reach; on upstream SSH alone.
-const UPSTREAM: [u16; 1] = [22];
+/// Ports that neighbours on a core network may reach; on upstream SSH and the agent's for operators alone.
+const UPSTREAM: [u16; 2] = [22, 29811];
 const CLUSTER: [u16; 9] = [2281, 2888, 3300, 3888, 5432, 6800, 8008, 16514, 29810];
 /// BGP is for nodes of the cluster alone, by their addresses.
 const BGP: u16 = 179;
@@ -121,14 +121,9 @@ fn refuses(answer: &[u8]) -> bool {
 /// Searches for every secret of the node's bundle: in the journal, in arguments of processes, in all files that a
 /// user without any right can read, and in what ZooKeeper stores.
 fn no_secret_can_be_read(lab: &Lab, node: &Container<'_>) -> Result<()> {
-    let bundle = lab.cluster().bundle(node.config()?.id.into())?;
-    let bundle: Value = serde_yaml::from_str(&bundle)?;
-    let mut secrets = Vec::new();
-    collect(&bundle["secrets"], "", &mut secrets);
-    ensure!(secrets.len() > 5, "{}: too few secrets to search for: {}", node.name(), secrets.len());
     let folder = tempfile::TempDir::new()?;
     let patterns = folder.path().join("patterns");
-    fs::write(&patterns, secrets.join("\n"))?;
+    fs::write(&patterns, secrets_of(lab, node)?.join("\n"))?;
 
     let journal = folder.path().join("journal");
     fs::write(&journal, node.shell("journalctl --no-pager --output=export")?)?;
@@ -152,6 +147,16 @@ fn no_secret_can_be_read(lab: &Lab, node: &Container<'_>) -> Result<()> {
     );
     let files: Vec<String> = places.into_iter().chain(readable).chain(stored).collect();
     found_nowhere(&patterns, &files).with_context(|| node.name().to_owned())
+}
+
+/// Every secret of a node's bundle.
+pub(crate) fn secrets_of(lab: &Lab, node: &Container<'_>) -> Result<Vec<String>> {
+    let bundle = lab.cluster().bundle(node.config()?.id.into())?;
+    let bundle: Value = serde_yaml::from_str(&bundle)?;
+    let mut secrets = Vec::new();
+    collect(&bundle["secrets"], "", &mut secrets);
+    ensure!(secrets.len() > 5, "{}: too few secrets to search for: {}", node.name(), secrets.len());
+    Ok(secrets)
 }
 
 /// Every value that is a secret, as it would stand in a file: of a private key one line that only it has.

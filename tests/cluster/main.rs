@@ -10,6 +10,7 @@ mod closed; // what a stranger finds
 mod disks; // what is on them, and power cuts while OSDs are made
 mod harness; // the lab's own promises: what it makes, breaks, and leaves behind
 mod machines; // they run, move, and are watched
+mod operators; // a person who looks at nodes
 mod quorum; // forming, joining, losing and finding each other
 mod secrets; // bundles that are refused, and the one that is kept
 mod services; // units killed, stopped, failing, flapping

@@ -115,6 +115,20 @@ impl Cluster {
         run(&mut rotate).map(drop)
     }
 
+    /// `trilith cluster operator`: makes the certificate by which a person looks at nodes.
+    pub fn make_operator(&self) -> Result<()> {
+        let mut operator = self.trilith(&["operator"])?;
+        operator.args(["--name", "alice", "--identity"]).arg(self.at(IDENTITY));
+        run(&mut operator).map(drop)
+    }
+
+    /// `trilith node NODE WORDS…`, by the certificate that [`Cluster::make_operator`] made.
+    pub fn look(&self, node: &str, words: &[&str]) -> Result<Command> {
+        let mut command = Command::new(artifact::program("trilith")?);
+        command.arg("node").arg("--cluster").arg(self.at(FILE)).arg(node).args(words);
+        Ok(command)
+    }
+
     /// The private key.
     pub fn key(&self) -> PathBuf {
         self.at(KEY)

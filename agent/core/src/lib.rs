@@ -4,6 +4,7 @@ pub mod belonging; // whom a machine belongs to
 pub mod bundle; // what one node gets
 pub mod ceph; // the coordinator's Ceph monitor and manager
 pub mod config; // the cluster file: YAML text -> merged -> valid Config
+pub mod diagnosis; // what a person asks a node for when something is wrong
 pub mod explain; // every derived value of a node with its derivation
 pub mod frr; // the routing sessions of a node
 #[cfg(test)]
@@ -13,6 +14,7 @@ pub mod libvirt; // the storage secret in libvirt, and whether KVM works
 pub mod names; // small valid values: NodeId, IfName, VlanId, Mtu, …
 pub mod network; // links, addresses, routes and sysctls of the core networks
 pub mod node; // what the cluster file means for each subject of one node
+pub mod operators; // how operators reach a node's agent
 pub mod osds; // the OSDs on the node's disks
 pub mod patroni; // the coordinator's Patroni and its Postgres
 pub mod peers; // what the agents tell each other

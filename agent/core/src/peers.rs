@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, NetworkName};
 use crate::names::{DomainName, NodeId, NodeName};
+use crate::operators;
 use crate::status::{Details, NodeStatus, State};
 
 #[cfg(test)]
@@ -112,6 +113,8 @@ pub struct Circle {
     /// Those that this one follows: the other coordinators. Following everybody would cost each node a
     /// connection for every node of the cluster.
     pub followed: Vec<NodeId>,
+    /// Where operators reach this one, on the upstream network.
+    pub operators: Vec<std::net::IpAddr>,
 }
 
 impl Circle {
@@ -121,7 +124,8 @@ impl Circle {
         let others = config.nodes.keys().filter(|other| **other != id);
         let others = others.filter_map(|other| Some((*other, peer(config, *other)?))).collect();
         let followed = config.coordinators.iter().copied().filter(|other| *other != id).collect();
-        Some(Self { me, others, followed })
+        let operators = operators::addresses(config.node(id)?);
+        Some(Self { me, others, followed, operators })
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod certificate; // X.509 without a clock
 mod judge; // whole, and fitting together
 pub mod needs; // which secrets a node needs
+pub mod redact; // texts without them
 #[cfg(test)]
 pub(crate) mod sample; // secrets for tests
 

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::quorum::Data;
 use crate::turns;
 
+pub mod text; // for a person
+
 /// Why something is not as desired: the object and the reason, for people.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Problem {
@@ -152,6 +154,12 @@ pub struct NodeStatus {
     /// The other agents that this one follows, by node name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub peers: BTreeMap<String, PeerStatus>,
+    /// Its addresses on upstream and cluster, as they should be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// What the machine is, ready to paste into a cluster file, while no bundle says who it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sighting: Option<String>,
 }
 
 /// Whether another node's agent answers.
@@ -191,6 +199,20 @@ pub struct BundleStatus {
 }
 
 impl NodeStatus {
+    /// What of it is news to a person: without counts of work done, and without when it is tried again.
+    #[must_use]
+    pub fn without_counts(&self) -> Self {
+        let mut status = self.clone();
+        for subject in status.subjects.values_mut() {
+            (subject.passes, subject.last_pass_us, subject.requests) = (0, 0, 0);
+            subject.steps_applied = 0;
+            if let State::Retry { at, .. } = &mut subject.state {
+                *at = 0;
+            }
+        }
+        status
+    }
+
     /// The node has a bundle without problems, and every subject has converged.
     pub fn is_converged(&self) -> bool {
         self.bundle.source.is_some()

@@ -39,7 +39,7 @@ async fn the_socket_is_for_root_and_replaces_a_stale_one() {
 async fn the_client_reads_what_the_report_says() {
     let socket = Socket::new("status");
     let report = Report::new();
-    tokio::spawn(serve(listen(&socket.0).unwrap(), report.subscribe()));
+    tokio::spawn(serve(listen(&socket.0).unwrap(), report.subscribe(), Router::new()));
     bundle(&report);
     report.subject("network").set(Stand::Degraded {
         problems: vec![Problem { object: "eth7".into(), reason: "no such NIC".into() }],
@@ -52,7 +52,7 @@ async fn the_client_reads_what_the_report_says() {
 async fn a_request_can_wait_for_a_state_and_gets_the_status_when_the_time_is_over() {
     let socket = Socket::new("wait");
     let report = Report::new();
-    tokio::spawn(serve(listen(&socket.0).unwrap(), report.subscribe()));
+    tokio::spawn(serve(listen(&socket.0).unwrap(), report.subscribe(), Router::new()));
     let until = |timeout| Ask { wait: Some(Wait::Converged), timeout, subject: None };
     let over = client::status(&socket.0, &until(Some(0))).await.unwrap();
     assert!(!over.is_converged());
@@ -70,7 +70,7 @@ async fn one_subject_is_shown_and_waited_for_as_if_there_were_no_others() {
     let socket = Socket::new("subject");
     let report = Report::new();
     drop(report.subject("services"));
-    tokio::spawn(serve(listen(&socket.0).unwrap(), report.subscribe()));
+    tokio::spawn(serve(listen(&socket.0).unwrap(), report.subscribe(), Router::new()));
     bundle(&report);
     report.subject("network").set(Stand::Converged);
     let ask = |subject: &str| Ask {

@@ -100,6 +100,7 @@ impl Follower {
             let unknown = self.current.is_none();
             if unknown {
                 self.onlooker.show();
+                self.report.set_sighting(&self.onlooker.shown);
             }
             self.keep().await;
             // Cancel safety: `Watch::changed` and `Signal::recv` say of themselves that they are; the onlooker

@@ -25,7 +25,8 @@ pub(super) struct Onlooker {
     links: Vec<ObservedLink>,
     /// What the sources had to say last.
     pub(super) told: Vec<String>,
-    shown: String,
+    /// What was shown last.
+    pub(super) shown: String,
     introduced: Option<PathBuf>,
 }
 

@@ -91,7 +91,7 @@ async fn reach(peer: &Peer, port: u16) -> Result<(SocketAddr, TcpStream), DialEr
 /// Connects, so that a machine that is gone without a word is noticed by the kernel's probes.
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
-    super::server::probe(&socket2::SockRef::from(&stream))?;
+    super::door::probe(&socket2::SockRef::from(&stream))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

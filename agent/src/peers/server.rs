@@ -6,8 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,23 +17,17 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::TlsAcceptor;
-use tracing::{info, warn};
+use tokio::time::timeout;
 use trilith_core::names::NodeId;
 use trilith_core::peers::{Circle, Facts, PORT};
 use trilith_core::status::NodeStatus;
 
+use super::door::Door;
 use super::tls;
-use crate::reconcile::chain;
-use crate::wake;
 
 /// Where the facts are.
 pub(super) const FACTS: &str = "/v1/facts";
@@ -43,25 +36,8 @@ pub(super) const PREFER: &str = "prefer";
 
 /// The longest time that a request may wait for news.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
-/// How long a client may take to show who it is.
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// How long it may then be silent between requests.
-const IDLE: Duration = Duration::from_mins(2);
-/// The pause before an address is tried again that could not be listened on, or accepted from.
-const AGAIN: Duration = Duration::from_secs(5);
-/// Connections beyond two for each node of the cluster: strangers can hold up only each other, for the time of a handshake.
+/// Connections beyond two for each node of the cluster.
 const SPARE: usize = 16;
-/// Refusals that are remembered, so that each is logged once.
-const REFUSALS: usize = 256;
-
-/// Who may come in.
-pub(super) struct Door {
-    circle: Circle,
-    tls: Arc<ServerConfig>,
-    /// To tell a follower that its node has just come here, and so lives.
-    nudges: BTreeMap<NodeId, Arc<Notify>>,
-    pub(super) refused: RefCell<BTreeMap<IpAddr, String>>,
-}
 
 /// The facts as they are told.
 #[derive(Clone, Default, PartialEq)]
@@ -77,68 +53,38 @@ struct Answers {
     status: watch::Receiver<NodeStatus>,
 }
 
-impl Door {
-    pub(super) fn new(
-        circle: Circle,
-        tls: Arc<ServerConfig>,
-        nudges: BTreeMap<NodeId, Arc<Notify>>,
-    ) -> Rc<Self> {
-        Rc::new(Self { circle, tls, nudges, refused: RefCell::default() })
-    }
-
-    /// Logs a refusal once for each address and reason.
-    fn refuse(&self, from: SocketAddr, reason: &str) {
-        let mut refused = self.refused.borrow_mut();
-        let news = refused.get(&from.ip()).is_none_or(|before| before != reason);
-        if refused.len() >= REFUSALS {
-            refused.clear();
+/// The door for the other nodes of the cluster. A nudge tells a follower that its node has just come here, and so lives.
+pub(super) fn door(
+    circle: Circle,
+    tls: Arc<ServerConfig>,
+    nudges: BTreeMap<NodeId, Arc<Notify>>,
+) -> Rc<Door> {
+    let most = circle.others.len() * 2 + SPARE;
+    let judge = Box::new(move |certificate: &CertificateDer<'_>, _| {
+        let node = tls::who(certificate, &circle);
+        let node = node.ok_or("the certificate names no other node of this cluster")?;
+        if let Some(nudge) = nudges.get(&node) {
+            nudge.notify_one();
         }
-        if news {
-            refused.insert(from.ip(), reason.to_owned());
-            warn!(from = %from.ip(), "peers: {} is refused: {reason}", from.ip());
-        }
-    }
-
-    /// Lets a node of the cluster in.
-    async fn admit(self: Rc<Self>, stream: TcpStream, from: SocketAddr, routes: Router) {
-        let handshake = TlsAcceptor::from(Arc::clone(&self.tls)).accept(stream);
-        let stream = match timeout(HANDSHAKE, handshake).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return self.refuse(from, &tls::explain(&error)),
-            Err(_) => return self.refuse(from, "it does not finish the TLS handshake"),
-        };
-        let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let node = certificate.and_then(|certificate| tls::who(certificate, &self.circle));
-        let routes = if let Some(node) = node {
-            self.refused.borrow_mut().remove(&from.ip());
-            if let Some(nudge) = self.nudges.get(&node) {
-                nudge.notify_one();
-            }
-            routes
-        } else {
-            let reason = "the certificate names no other node of this cluster";
-            self.refuse(from, reason);
-            Router::new().fallback((StatusCode::FORBIDDEN, reason))
-        };
-        let talk = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(IDLE)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-        // A connection that breaks is news for its other end.
-        let _ = talk.await;
-    }
+        Ok(())
+    });
+    Rc::new(Door { name: "peers", port: PORT, most, tls, judge, refused: RefCell::default() })
 }
 
 /// Listens on the node's addresses until dropped.
-pub(super) async fn serve(door: Rc<Door>, status: watch::Receiver<NodeStatus>) {
+pub(super) async fn serve(
+    door: Rc<Door>,
+    addresses: Vec<IpAddr>,
+    status: watch::Receiver<NodeStatus>,
+) {
     let (tell, told) = watch::channel(Told::default());
     let routes = Router::new()
         .route(FACTS, get(give_facts))
         .route("/v1/status", get(give_status))
         .with_state(Answers { told, status: status.clone() });
     let mut tasks = JoinSet::new();
-    for ip in &door.circle.me.addresses {
-        tasks.spawn_local(listen(Rc::clone(&door), *ip, routes.clone()));
+    for ip in addresses {
+        tasks.spawn_local(Rc::clone(&door).listen(ip, routes.clone()));
     }
     follow_status(status, &tell).await;
 }
@@ -195,76 +141,4 @@ fn patience(headers: &HeaderMap) -> Duration {
 
 async fn give_status(State(answers): State<Answers>) -> Json<NodeStatus> {
     Json(answers.status.borrow().clone())
-}
-
-/// Listens on one address until dropped.
-async fn listen(door: Rc<Door>, ip: IpAddr, routes: Router) {
-    loop {
-        match bind(SocketAddr::new(ip, PORT)) {
-            Ok(listener) => {
-                info!("peers: listening on {ip}, port {PORT}");
-                return accept(&door, &listener, &routes).await;
-            }
-            Err(error) => {
-                warn!("peers: cannot listen on {ip}, port {PORT}: {}", chain(&error));
-                sleep(AGAIN).await;
-            }
-        }
-    }
-}
-
-/// Binds also while the address is not there: it comes and goes with its link, the listener stays.
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    match address {
-        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
-        SocketAddr::V6(_) => {
-            socket.set_only_v6(true)?;
-            socket.set_freebind_v6(true)?;
-        }
-    }
-    socket.set_reuse_address(true)?;
-    // Accepted connections inherit it.
-    probe(&SockRef::from(&socket))?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(128)?;
-    TcpListener::from_std(socket.into())
-}
-
-/// Lets the kernel notice within about 11 s that the other machine is gone, also while nothing is sent.
-pub(super) fn probe(socket: &SockRef<'_>) -> io::Result<()> {
-    let probes = TcpKeepalive::new()
-        .with_time(Duration::from_secs(5))
-        .with_interval(Duration::from_secs(2))
-        .with_retries(3);
-    socket.set_tcp_keepalive(&probes)?;
-    socket.set_tcp_user_timeout(Some(Duration::from_secs(11)))
-}
-
-/// Accepts until dropped. That one more cannot be accepted, as with too many open files, is no reason to let those go
-/// that are here.
-async fn accept(door: &Rc<Door>, listener: &TcpListener, routes: &Router) {
-    let most = door.circle.others.len() * 2 + SPARE;
-    let mut guests = JoinSet::new();
-    let mut deaf = None;
-    loop {
-        // Cancel safety: the first two say of themselves that they are, and a moment stays one.
-        tokio::select! {
-            accepted = listener.accept(), if deaf.is_none() => match accepted {
-                Ok((stream, from)) if guests.len() < most => {
-                    guests.spawn_local(Rc::clone(door).admit(stream, from, routes.clone()));
-                }
-                Ok((_, from)) => door.refuse(from, "too many connections"),
-                // The client was gone before it was accepted.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    warn!("peers: cannot accept: {}", chain(&error));
-                    deaf = Some(Instant::now() + AGAIN);
-                }
-            },
-            Some(_) = guests.join_next() => {}
-            () = wake::at(deaf), if deaf.is_some() => deaf = None,
-        }
-    }
 }

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
 use trilith_core::names::NodeName;
 use trilith_core::peers::Peer;
@@ -41,12 +41,25 @@ impl Authority {
         let mut params = CertificateParams::new(names).unwrap();
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(&params)
+    }
+
+    fn issue(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         Identity {
             authority: pem("CERTIFICATE", self.0.der()),
             certificate: pem("CERTIFICATE", params.signed_by(&key, &self.0).unwrap().der()),
             key: Secret::from(pem("PRIVATE KEY", &key.serialize_der())),
         }
+    }
+
+    /// As `trilith cluster operator` makes one.
+    fn operator(&self, common: &str) -> Identity {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, common);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(&params)
     }
 
     fn node(&self, number: u16) -> Identity {
@@ -64,9 +77,14 @@ fn peer(number: u16) -> Peer {
     }
 }
 
+fn membership(me: u16, identity: Identity) -> Membership {
+    Membership { circle: circle(me), identity, redactor: Arc::default() }
+}
+
 /// Three coordinators.
 fn circle(me: u16) -> Circle {
     let others = (1..=3).filter(|number| *number != me);
     let others: BTreeMap<_, _> = others.map(|number| (id(number), peer(number))).collect();
-    Circle { me: peer(me), followed: others.keys().copied().collect(), others }
+    let operators = peer(me).addresses;
+    Circle { me: peer(me), followed: others.keys().copied().collect(), others, operators }
 }

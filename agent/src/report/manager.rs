@@ -130,6 +130,8 @@ mod tests {
             bundle: BundleStatus { source: source.map(Into::into), ..BundleStatus::default() },
             subjects: [("network".to_owned(), subject)].into(),
             peers: BTreeMap::new(),
+            addresses: Vec::new(),
+            sighting: None,
         }
     }
 

@@ -5,8 +5,10 @@ use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::process::Command;
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 #[cfg(test)]
@@ -63,6 +65,40 @@ pub(crate) async fn answer<A: AsRef<OsStr>>(
     let mut command = command(program);
     command.args(args);
     finish(program, command, "", most).await
+}
+
+/// A program that is listened to as it talks, for as long as that may be.
+pub(crate) struct Talking {
+    output: BufReader<ChildStdout>,
+    /// It is killed when this is dropped.
+    child: Child,
+}
+
+/// Starts a program to listen to, without input, in a clean environment. Nobody hears its complaints.
+pub(crate) fn listen<A: AsRef<OsStr>>(program: &str, args: &[A]) -> Result<Talking, ExecError> {
+    let start = |source| ExecError::Start { program: program.into(), source };
+    let mut command = command(program);
+    let mut child = command.args(args).stderr(Stdio::null()).spawn().map_err(start)?;
+    let output = child.stdout.take().ok_or_else(|| start(io::ErrorKind::BrokenPipe.into()))?;
+    Ok(Talking { output: BufReader::new(output), child })
+}
+
+impl Talking {
+    /// Its process, while it runs.
+    #[cfg(test)]
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// The next line; `None` at the end.
+    pub(crate) async fn line(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        if let Ok(1..) = self.output.read_until(b'\n', &mut line).await {
+            return Some(String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
+        }
+        let _ = self.child.wait().await;
+        None
+    }
 }
 
 async fn finish(

@@ -48,15 +48,7 @@ impl Router {
     async fn look(&mut self) -> Observed {
         self.present = present(&self.views.borrow_and_update());
         self.requests = self.requests.saturating_add(1);
-        let args: Vec<&str> = answer::QUESTIONS.iter().flat_map(|it| ["-c", it]).collect();
-        let mut observed = match exec::answer("vtysh", &args, LONGEST).await {
-            Ok(text) => answer::parse(&text),
-            // What it says is the news, not how it ended.
-            Err(ExecError::Failed { said, .. }) if !said.is_empty() => {
-                Observed::Away(said.join(", "))
-            }
-            Err(error) => Observed::Away(chain(&error).to_string()),
-        };
+        let mut observed = sessions().await;
         self.steady(&mut observed);
         self.due = Some(Instant::now() + PERIOD);
         observed
@@ -75,6 +67,17 @@ impl Router {
                 .unwrap_or(*since);
             self.since.insert(*address, *since);
         }
+    }
+}
+
+/// Every session that the daemons know.
+pub(crate) async fn sessions() -> Observed {
+    let args: Vec<&str> = answer::QUESTIONS.iter().flat_map(|it| ["-c", it]).collect();
+    match exec::answer("vtysh", &args, LONGEST).await {
+        Ok(text) => answer::parse(&text),
+        // What it says is the news, not how it ended.
+        Err(ExecError::Failed { said, .. }) if !said.is_empty() => Observed::Away(said.join(", ")),
+        Err(error) => Observed::Away(chain(&error).to_string()),
     }
 }
 

@@ -14,8 +14,11 @@ use super::files::{self, ANYTHING, FileError, Ids, Staged, Watched};
 use crate::reconcile::{Host, HostError};
 use crate::wake;
 
+mod diagnosis; // all disks for a person
 #[cfg(test)]
 mod tests;
+
+pub(crate) use diagnosis::diagnose;
 
 /// How often OSDs are asked when nothing is known to have changed: one that the monitors take for down tells nobody on
 /// this node.
@@ -164,21 +167,14 @@ impl Places {
     /// What the kernel and udev say of a disk. What cannot be read is not there.
     fn about(&self, name: &str) -> Block {
         let at = |path: &str| text(&self.block.join(name).join(path));
-        let udev = at("dev").and_then(|number| text(&self.udev.join(format!("b{number}"))));
-        let property = |key: &str| {
-            let lines = udev.as_deref().unwrap_or_default().lines();
-            lines
-                .filter_map(|line| line.strip_prefix("E:")?.split_once('='))
-                .find(|(name, _)| *name == key)
-                .map(|(_, value)| value.to_owned())
-        };
+        let udev = self.udev(&self.block.join(name));
         let kind = match at("queue/rotational").as_deref() {
             _ if name.starts_with("nvme") => Some(DiskKind::Nvme),
             Some("0") => Some(DiskKind::Ssd),
             Some(_) => Some(DiskKind::Hdd),
             None => None,
         };
-        let serial = property("ID_SERIAL_SHORT").or_else(|| at("device/serial"));
+        let serial = udev.property("ID_SERIAL_SHORT").or_else(|| at("device/serial"));
         Block {
             serial: serial.or_else(|| at("serial")),
             model: at("device/model"),
@@ -207,6 +203,19 @@ impl Places {
                 Staged::new(&folder.join("wish"), &wish.0, 0o644, Ids::us())?.replace()
             }
         }
+    }
+}
+
+/// What udev knows of a device, if it knows it.
+struct Udev(Option<String>);
+
+impl Udev {
+    fn property(&self, key: &str) -> Option<String> {
+        let lines = self.0.as_deref().unwrap_or_default().lines();
+        lines
+            .filter_map(|line| line.strip_prefix("E:")?.split_once('='))
+            .find(|(name, _)| *name == key)
+            .map(|(_, value)| value.to_owned())
     }
 }
 

@@ -17,7 +17,7 @@ use super::store::KeyPair;
 const AUTHORITY_LIFE: Duration = Duration::days(365 * 20);
 /// What it signs is made anew with any bundle once half of this is over. Long, because a node that nobody gives a
 /// new bundle must not drop out of its cluster over it.
-const LIFE: Duration = Duration::days(365 * 5);
+pub(crate) const LIFE: Duration = Duration::days(365 * 5);
 /// Certificates hold from a day before they are made: a server whose clock was set to local time, or is a little
 /// slow, must get into the cluster to learn the right time.
 const BACKDATED: Duration = Duration::days(1);
@@ -26,8 +26,8 @@ const BACKDATED: Duration = Duration::days(1);
 pub(crate) enum Purpose {
     /// A node: both ends of a connection.
     Node,
-    /// A person: the client's end alone.
-    Operator,
+    /// A person: the client's end alone, for so long.
+    Operator(Duration),
 }
 
 /// Makes a new authority. It may sign no other authority.
@@ -55,7 +55,11 @@ pub(crate) fn issue(
     purpose: &Purpose,
     now: OffsetDateTime,
 ) -> anyhow::Result<KeyPair> {
-    let mut params = params(now, LIFE);
+    let life = match purpose {
+        Purpose::Node => LIFE,
+        Purpose::Operator(life) => *life,
+    };
+    let mut params = params(now, life);
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, names.common.as_str());
     params.use_authority_key_identifier_extension = true;
@@ -64,7 +68,7 @@ pub(crate) fn issue(
         Purpose::Node => {
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]
         }
-        Purpose::Operator => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        Purpose::Operator(_) => vec![ExtendedKeyUsagePurpose::ClientAuth],
     };
     let dns = names.dns.iter().map(|name| Ok(SanType::DnsName(name.as_str().try_into()?)));
     let addresses = names.addresses.iter().map(|address| Ok(SanType::IpAddress(*address)));

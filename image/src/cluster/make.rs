@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use pem_rfc7468::LineEnding;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ssh_key::private::Ed25519Keypair;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use trilith_core::config::{Config, Node};
 use trilith_core::secrets::needs::{CertificateNames, ceph_cluster};
 use trilith_core::secrets::{Ceph, Postgres, Secret, ZooKeeper};
@@ -105,7 +105,17 @@ pub(crate) fn identity(
 
 /// The operator's key and certificate.
 pub(crate) fn operator(signer: &KeyPair, now: OffsetDateTime) -> anyhow::Result<KeyPair> {
-    authority::issue(signer, &CertificateNames::person(OPERATOR), &Purpose::Operator, now)
+    person(signer, OPERATOR, authority::LIFE, now)
+}
+
+/// A person's key and certificate, under this name ([`trilith_core::operators::subject`]) and for so long.
+pub(crate) fn person(
+    signer: &KeyPair,
+    subject: &str,
+    life: Duration,
+    now: OffsetDateTime,
+) -> anyhow::Result<KeyPair> {
+    authority::issue(signer, &CertificateNames::person(subject), &Purpose::Operator(life), now)
 }
 
 /// A new password.

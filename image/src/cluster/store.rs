@@ -45,6 +45,14 @@ pub(crate) struct KeyPair {
     pub(crate) key: Secret,
 }
 
+impl KeyPair {
+    /// Key, certificate, and the authority's certificates to trust, in one text: what a person needs to talk to nodes.
+    pub(crate) fn with_authority(&self, authority: &Authority) -> Secret {
+        let Self { certificate, key } = self;
+        Secret::from(format!("{}{certificate}{}", key.reveal(), authority.trusted()))
+    }
+}
+
 /// Who signs certificates. It is replaced in three steps, with new bundles for all nodes after each: the next one
 /// is trusted, then it signs, then the last one is no longer trusted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

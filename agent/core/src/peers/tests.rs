@@ -21,6 +21,8 @@ fn status() -> NodeStatus {
         bundle: BundleStatus::default(),
         subjects: BTreeMap::from([("zookeeper".to_owned(), zookeeper)]),
         peers: BTreeMap::new(),
+        addresses: Vec::new(),
+        sighting: None,
     }
 }
 

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::{Facts, HEADER, frr, ports};
 use crate::config::{Network, NetworkName};
+use crate::operators;
 use crate::services::{Checker, Desired, File, UnitName, UnitWish};
 
 /// The unit, on every node. The image starts it early, with rules that let nothing in.
@@ -59,7 +60,7 @@ fn config(facts: Facts<'_>) -> String {
     }
     input.push_str(&peers_inside(facts));
     input.push_str(&peers_upstream(facts));
-    input.push_str(&ssh(facts));
+    input.push_str(&operators(facts));
     format!(
         "#!/usr/sbin/nft -f
 {HEADER}
@@ -210,22 +211,23 @@ fn routing(from: &str, bfd: bool) -> String {
     text
 }
 
-/// Operators come from anywhere, also from beyond the gateway; the door is the key. They come to the node's addresses
-/// on upstream, the floating ones included.
-fn ssh(facts: Facts<'_>) -> String {
-    if facts.config.ssh_keys.is_empty() {
-        return String::new();
-    }
-    let own = facts.node.network(NetworkName::Upstream).into_iter().flat_map(|net| &net.addresses);
-    let own = own.map(|address| address.address.addr());
-    let network = facts.config.networks.get(NetworkName::Upstream);
-    let floating =
-        network.into_iter().flat_map(|net| &net.subnets).filter_map(|subnet| subnet.floating);
-    let all: BTreeSet<IpAddr> = own.chain(floating).collect();
-    let mut text = String::new();
-    for address in all {
-        let family = family(address.is_ipv6());
-        let _ = writeln!(text, "\t\t{family} daddr {address} tcp dport {} accept", ports::SSH);
+/// Operators come from anywhere, also from beyond the gateway; the door is the certificate, or the SSH key. They come to
+/// the node's addresses on upstream: to its agent by its own, to SSH also by the floating ones.
+fn operators(facts: Facts<'_>) -> String {
+    let own: BTreeSet<IpAddr> = operators::addresses(facts.node).into_iter().collect();
+    let mut text = to(&own, ports::OPERATORS);
+    if !facts.config.ssh_keys.is_empty() {
+        let network = facts.config.networks.get(NetworkName::Upstream);
+        let subnets = network.into_iter().flat_map(|net| &net.subnets);
+        let floating = subnets.filter_map(|subnet| subnet.floating);
+        text.push_str(&to(&own.iter().copied().chain(floating).collect(), ports::SSH));
     }
     text
+}
+
+fn to(addresses: &BTreeSet<IpAddr>, port: u16) -> String {
+    let rule = |address: &IpAddr| {
+        format!("\t\t{} daddr {address} tcp dport {port} accept\n", family(address.is_ipv6()))
+    };
+    addresses.iter().map(rule).collect()
 }

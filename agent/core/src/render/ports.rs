@@ -2,6 +2,8 @@
 
 /// The agents' peer API, HTTPS, on the cluster network.
 pub const PEERS: u16 = crate::peers::PORT;
+/// The agents' API for operators, HTTPS, on the upstream network.
+pub const OPERATORS: u16 = crate::operators::PORT;
 /// ZooKeeper's clients, TLS, on the cluster network: the port that its documentation uses for TLS.
 pub const ZOOKEEPER: u16 = crate::zookeeper::CLIENT_PORT;
 /// ZooKeeper's followers to their leader, TLS, on the cluster network.

@@ -68,7 +68,8 @@ impl Certificate {
         }
     }
 
-    fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
+    /// Reads a certificate as a connection carries it (DER).
+    pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
         let parsed = parse(der)?;
         let usage = parsed.extended_key_usage().map_err(|_| CertificateError::NotCertificate)?;
         let usage = usage.map(|usage| (usage.value.server_auth, usage.value.client_auth));

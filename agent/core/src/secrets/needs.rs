@@ -11,7 +11,7 @@ use crate::names::SecretName;
 const CEPH_EVERYWHERE: [&str; 2] = ["client.libvirt", "client.trilith"];
 
 /// What one node must be given, and nothing beyond.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
     /// What its certificate must say.
     pub names: CertificateNames,

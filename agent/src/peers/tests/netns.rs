@@ -40,7 +40,7 @@ impl Agent {
         report.set_bundle(Some(node), BundleStatus::default());
         report.subject("network").set(State::Converged);
         let (conversation, wish) = Talk::new();
-        wish.send_replace(Some(Membership { circle: circle(number), identity }));
+        wish.send_replace(Some(membership(number, identity)));
         let views = conversation.views();
         let task = tokio::task::spawn_local(conversation.run(report.clone()));
         Self { report, wish, views, task }
@@ -117,14 +117,14 @@ fn another_authority_takes_effect() {
         let mut one = Agent::start(1, old.node(1));
         let two = Agent::start(2, old.node(2));
         one.sees(2, reachable).await;
-        two.wish.send_replace(Some(Membership { circle: circle(2), identity: new.node(2) }));
+        two.wish.send_replace(Some(membership(2, new.node(2))));
         let View::Unreachable { reason, .. } =
             one.sees(2, |view| matches!(view, View::Unreachable { reason, .. } if reason.contains("authority"))).await
         else {
             panic!()
         };
         assert_eq!(reason, "its certificate is not of this cluster's authority");
-        one.wish.send_replace(Some(Membership { circle: circle(1), identity: new.node(1) }));
+        one.wish.send_replace(Some(membership(1, new.node(1))));
         one.sees(2, reachable).await;
     });
 }
@@ -142,10 +142,7 @@ fn another_node_at_the_address_is_not_believed() {
 }
 
 /// What a stranger gets from the door, and what the door remembers of it.
-async fn knock(
-    door: &Rc<server::Door>,
-    tls: Option<Arc<rustls::ClientConfig>>,
-) -> (String, String) {
+async fn knock(door: &Rc<door::Door>, tls: Option<Arc<rustls::ClientConfig>>) -> (String, String) {
     door.refused.borrow_mut().clear();
     let stream = TcpStream::connect(("127.0.0.1", PORT)).await.unwrap();
     let mut answer = Vec::new();
@@ -223,9 +220,9 @@ async fn ask(
 }
 
 /// Opens the door of node 1.
-async fn open(authority: &Authority) -> (Rc<server::Door>, JoinHandle<()>) {
+async fn open(authority: &Authority) -> (Rc<door::Door>, JoinHandle<()>) {
     let tls = tls::server(&authority.node(1)).unwrap();
-    let door = server::Door::new(circle(1), tls, BTreeMap::new());
+    let door = server::door(circle(1), tls, BTreeMap::new());
     let report = Report::new();
     let node = NodeIdentity { cluster: "lab".into(), id: 1, name: "node1".into() };
     report.set_bundle(Some(node), BundleStatus::default());
@@ -233,7 +230,7 @@ async fn open(authority: &Authority) -> (Rc<server::Door>, JoinHandle<()>) {
     let serving = Rc::clone(&door);
     let task = tokio::task::spawn_local(async move {
         let _keep = report;
-        server::serve(serving, status).await;
+        server::serve(serving, circle(1).me.addresses, status).await;
     });
     while TcpStream::connect(("127.0.0.1", PORT)).await.is_err() {
         tokio::task::yield_now().await;
@@ -279,6 +276,58 @@ fn strangers_are_refused_with_a_reason() {
         let (heard, logged) = knock(&door, client(&authority.node(2))).await;
         assert!(heard.starts_with("HTTP/1.1 200 OK"), "{heard}");
         assert_eq!(logged, "");
+        task.abort();
+    });
+}
+
+/// What somebody with this identity gets from the operators' door of node 1, asked for its status.
+async fn look(identity: &Identity) -> String {
+    let tls = TlsConnector::from(tls::client(identity).unwrap());
+    let address = ("127.0.0.1", trilith_core::operators::PORT);
+    let stream = loop {
+        match TcpStream::connect(address).await {
+            Ok(stream) => break stream,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    let name = rustls::pki_types::ServerName::try_from("node1.lab").unwrap();
+    let mut stream = match tls.connect(name, stream).await {
+        Ok(stream) => stream,
+        Err(error) => return tls::explain(&error),
+    };
+    let mut answer = Vec::new();
+    let request = b"GET /v1/status HTTP/1.1\r\nHost: node1.lab\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    match stream.read_to_end(&mut answer).await {
+        Ok(_) => String::from_utf8_lossy(&answer).into_owned(),
+        Err(error) => tls::explain(&error),
+    }
+}
+
+/// An operator reads, and is no node; a node is no operator; strangers are neither.
+#[test]
+fn each_certificate_opens_its_own_door() {
+    lab(async || {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let one = Agent::start(1, authority.node(1));
+        let operator = authority.operator("operator:alice");
+        let seen = look(&operator).await;
+        assert!(seen.starts_with("HTTP/1.1 200 OK") && seen.contains("\"network\""), "{seen}");
+        let refused = look(&authority.node(2)).await;
+        assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+        assert!(refused.ends_with("the certificate is not an operator's"), "{refused}");
+        let refused = look(&authority.operator("operator.lab")).await;
+        assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+        let mut stranger = other.operator("operator");
+        stranger.authority = pem("CERTIFICATE", authority.0.der());
+        let refused = look(&stranger).await;
+        assert!(refused.starts_with("it refuses this node's certificate"), "{refused}");
+
+        drop(one);
+        let (door, task) = open(&authority).await;
+        let (heard, logged) = knock(&door, Some(tls::client(&operator).unwrap())).await;
+        assert!(heard.starts_with("HTTP/1.1 403"), "{heard}");
+        assert_eq!(logged, "the certificate names no other node of this cluster");
         task.abort();
     });
 }

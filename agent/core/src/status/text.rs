@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use trilith_core::status::{NodeStatus, State, SubjectStatus};
+use super::{NodeStatus, State, SubjectStatus};
 
 /// What is new since `before`: a line for who the node is, for each problem of a bundle and for each subject that
 /// entered another state.
-pub(crate) fn news(before: Option<&NodeStatus>, now: &NodeStatus) -> Vec<String> {
+pub fn news(before: Option<&NodeStatus>, now: &NodeStatus) -> Vec<String> {
     let mut lines = Vec::new();
     if before.is_none_or(|before| before.node != now.node || before.bundle != now.bundle) {
         lines.extend(who(now));
@@ -32,7 +32,7 @@ fn who(status: &NodeStatus) -> Option<String> {
 }
 
 /// The whole status, `now` in seconds since 1970-01-01 UTC.
-pub(crate) fn full(status: &NodeStatus, now: u64) -> String {
+pub fn full(status: &NodeStatus, now: u64) -> String {
     let mut text = String::new();
     let who = who(status).unwrap_or_else(|| "no node bundle".into());
     // Writing to a `String` cannot fail.
@@ -92,7 +92,7 @@ fn span(seconds: u64) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use trilith_core::status::{BundleStatus, NodeIdentity, Problem};
+    use crate::status::{BundleStatus, NodeIdentity, Problem};
 
     use super::*;
 
@@ -116,6 +116,8 @@ mod tests {
             ]
             .into(),
             peers: BTreeMap::new(),
+            addresses: Vec::new(),
+            sighting: None,
         }
     }
 
