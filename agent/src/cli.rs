@@ -24,7 +24,7 @@ use crate::daemon;
 use crate::exit::Exit;
 use crate::peers::{Dialer, ask_once};
 use crate::reconcile::{self, Host};
-use crate::report::{log, unix_now};
+use crate::report::{Report, log, unix_now};
 use crate::system::bundle::Places;
 use crate::system::ceph::Monitors;
 use crate::system::firmware;
@@ -214,7 +214,7 @@ async fn plan(arg: &BundleArg) -> anyhow::Result<Exit> {
     let (_, views) = watch::channel(ask_once(&assignment.peers.circle, &dialer).await);
     let (_, dialer) = watch::channel(Some(dialer));
     let ensemble = Ensemble::new(views.clone(), dialer.clone());
-    let database = Database::new(views.clone(), dialer);
+    let database = Database::new(views.clone(), dialer, Report::new().subscribe());
     let monitors = Monitors::new(views.clone());
     // Ceph's pools are not looked at: only a monitor that leads does, and that it leads is known to the agent that runs.
     let all = [

@@ -149,7 +149,8 @@ impl Loops<'_> {
         self.start::<Osds, _>(Disks::new(), network, |all| &all.osds);
         let storage = Storage::new(self.report.subscribe());
         self.start::<Pools, _>(storage, network, |all| &all.pools);
-        let database = Database::new(talk.views(), talk.dialer());
+        let status = self.report.subscribe();
+        let database = Database::new(talk.views(), talk.dialer(), status);
         self.start::<Patroni, _>(database, network, |all| &all.patroni);
         self.start::<Frr, _>(Router::new(talk.views()), network, |all| &all.frr);
         self.start::<Libvirt, _>(Hypervisor::new(), network, |all| &all.libvirt);

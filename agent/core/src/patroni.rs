@@ -28,6 +28,9 @@ pub use answer::Answer;
 /// The port of Patroni's REST API, mutual TLS, on the cluster network.
 pub const PORT: u16 = 8008;
 
+/// The permission to start Patroni: without ZooKeeper it ends by itself, again and again.
+pub const PERMIT: &str = "/run/trilith/permits/patroni";
+
 /// Patroni on a coordinator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patroni;
@@ -91,6 +94,9 @@ pub struct Observed {
     pub unasked: Option<String>,
     /// Whether any coordinator's ZooKeeper serves, as far as this node knows.
     pub keeper: bool,
+    /// Whether the permission to start is there.
+    #[serde(default)]
+    pub permit: bool,
     /// Where this node stands with its turn to restart Postgres. What is due follows from the answer.
     #[serde(default)]
     pub turn: Seen,
@@ -112,6 +118,9 @@ pub enum Server {
 /// One change.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
+    /// Permit Patroni to start. It is not taken back: one that runs gets along without ZooKeeper for a while, and
+    /// systemd starts it again by itself.
+    Permit,
     /// Change the shared configuration, by a merge patch (RFC 7396).
     Configure(Value),
     /// Give an account its password, in the database.
@@ -134,6 +143,7 @@ impl Subject for Patroni {
             return plan;
         }
         plan.problems = reasons(desired, observed);
+        plan.steps.extend((observed.keeper && !observed.permit).then_some(Step::Permit));
         plan.steps.extend(configure(desired, &observed.server).map(Step::Configure));
         plan.steps.extend(observed.stale.iter().copied().map(Step::Password));
         let role = role(&observed.server);
@@ -336,6 +346,7 @@ pub type Behind = BTreeSet<NodeId>;
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Permit => f.write_str("permit Patroni to start"),
             Self::Configure(patch) => write!(f, "change the shared configuration: {patch}"),
             Self::Password(account) => {
                 write!(f, "give the account {} its password", account.name())

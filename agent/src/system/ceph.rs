@@ -18,7 +18,7 @@ use trilith_core::subject::Subject as _;
 use trilith_core::turns::Seen;
 
 use super::admin_socket;
-use super::files::{self, FileError, Ids, Staged, Watched};
+use super::files::{self, FileError, Watched};
 use super::rados;
 use super::turns::Turns;
 use crate::peers::{Views, witnesses};
@@ -169,21 +169,12 @@ impl Places {
                 files::remove(&self.monitor_permit)?;
                 files::remove(&self.manager_permit)
             }
-            Step::PermitMonitor(text) => write(&self.monitor_permit, text),
+            Step::PermitMonitor(text) => files::publish(&self.monitor_permit, text),
             Step::Turn(step) => self.turns.carry_out(step),
-            Step::PermitManager => write(&self.manager_permit, ""),
-            Step::Settle(name) => write(&self.store(name.as_str()).join("quorum"), ""),
+            Step::PermitManager => files::publish(&self.manager_permit, ""),
+            Step::Settle(name) => files::publish(&self.store(name.as_str()).join("quorum"), ""),
         }
     }
-}
-
-/// Writes a file that everybody may read, and the folder of permissions if it is the first.
-fn write(path: &Path, text: &str) -> Result<(), FileError> {
-    match path.parent() {
-        Some(folder) if !folder.exists() => files::make_folder(folder, 0o755, Ids::us())?,
-        _ => {}
-    }
-    Staged::new(path, text, 0o644, Ids::us())?.replace()
 }
 
 impl Host<Ceph> for Monitors {

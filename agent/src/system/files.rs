@@ -153,6 +153,11 @@ impl Staged {
     }
 }
 
+/// Writes a whole file of ours that everybody may read, and makes the folders on the way to it.
+pub(crate) fn publish(path: &Path, text: &str) -> Result<(), FileError> {
+    Staged::new(path, text, 0o644, Ids::us())?.replace()
+}
+
 impl Drop for Staged {
     fn drop(&mut self) {
         // After the rename there is none. One that stays is removed before the next is written.

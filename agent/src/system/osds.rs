@@ -10,7 +10,7 @@ use trilith_core::config::DiskKind;
 use trilith_core::osds::{Block, Desired, FOLDER, Observed, Osds, PREFIX, Step, Wish, number};
 
 use super::admin_socket;
-use super::files::{self, ANYTHING, FileError, Ids, Staged, Watched};
+use super::files::{self, ANYTHING, FileError, Watched};
 use crate::reconcile::{Host, HostError};
 use crate::wake;
 
@@ -196,12 +196,7 @@ impl Places {
                     _ => Ok(()),
                 }
             }
-            Step::Wish { disk, wish } => {
-                let folder = self.wish(disk);
-                files::make_folder(&self.wishes, 0o755, Ids::us())?;
-                files::make_folder(&folder, 0o755, Ids::us())?;
-                Staged::new(&folder.join("wish"), &wish.0, 0o644, Ids::us())?.replace()
-            }
+            Step::Wish { disk, wish } => files::publish(&self.wish(disk).join("wish"), &wish.0),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! two questions in [`PERIOD`] on each coordinator, and none of them makes Patroni ask ZooKeeper.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -17,13 +18,14 @@ use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 use trilith_core::names::NodeId;
 use trilith_core::patroni::{
-    Answer, Behind, Change, Desired, Observed, PORT, Patroni, Server, Step,
+    Answer, Behind, Change, Desired, Observed, PERMIT, PORT, Patroni, Server, Step,
 };
 use trilith_core::quorum::{self, Others, Witness};
+use trilith_core::status::NodeStatus;
 use trilith_core::subject::Subject as _;
 use trilith_core::zookeeper::ZooKeeper;
 
-use super::files::Watched;
+use super::files::{self, Watched};
 use super::turns::Turns;
 use crate::peers::http::{self, AskError};
 use crate::peers::{Dialer, Views, ends, witnesses};
@@ -61,8 +63,14 @@ pub(crate) struct Database {
     turns: Turns,
     accounts: Accounts,
     files: Watched,
-    /// This node, and what the other coordinators said at the last look.
-    seen: Option<(NodeId, Others)>,
+    /// What this node says of itself.
+    status: watch::Receiver<NodeStatus>,
+    /// Whether its ZooKeeper was in a quorum at the last look.
+    keeper: bool,
+    /// This node and the other coordinators, at the last look.
+    circle: Option<(NodeId, Vec<NodeId>)>,
+    /// What was heard of them.
+    heard: Heard,
     /// A connection to Patroni, which ends with its process.
     standing: Option<TlsStream<TcpStream>>,
     /// When Patroni is asked again.
@@ -75,24 +83,37 @@ impl Database {
     pub(crate) fn new(
         views: watch::Receiver<Views>,
         dialer: watch::Receiver<Option<Dialer>>,
+        status: watch::Receiver<NodeStatus>,
     ) -> Self {
         let turns = Turns::of(Patroni::NAME, None);
         let (accounts, files) = (Accounts::default(), Watched::default());
-        let (seen, standing, due) = (None, None, None);
-        Self { views, dialer, turns, accounts, files, seen, standing, due, requests: 0 }
+        let (circle, heard) = (None, Heard::default());
+        let (standing, due, requests) = (None, None, 0);
+        Self {
+            views,
+            dialer,
+            turns,
+            accounts,
+            files,
+            status,
+            keeper: false,
+            circle,
+            heard,
+            standing,
+            due,
+            requests,
+        }
     }
 
     async fn look(&mut self, desired: &Desired) -> Result<Observed, HostError> {
         self.files.on(self.turns.paths())?;
         let me = desired.node;
-        let of = |views: &Views, subject| {
-            witnesses(views, desired.members.keys().filter(|id| **id != me), subject)
-        };
-        let (others, keepers) = {
-            let views = self.views.borrow_and_update();
-            (of(&views, Patroni::NAME), of(&views, ZooKeeper::NAME))
-        };
-        self.seen = Some((me, others.clone()));
+        let nodes: Vec<_> = desired.members.keys().copied().filter(|id| *id != me).collect();
+        self.keeper = keeps(&self.status.borrow_and_update());
+        self.heard = Heard::of(&self.views.borrow_and_update(), &nodes);
+        self.circle = Some((me, nodes));
+        let Heard { others, keeper } = self.heard.clone();
+        let keeper = keeper || self.keeper;
         let turn = self.turns.look()?;
         let server = if desired.members.contains_key(&me) {
             self.server(desired, &others).await
@@ -104,9 +125,8 @@ impl Database {
             Err(error) => (BTreeSet::new(), Some(chain(&error).to_string())),
         };
         self.due = desired.members.contains_key(&me).then(|| Instant::now() + PERIOD);
-        // With others in it, a quorum is never this node's alone.
-        let keeper = desired.members.len() == 1 || keepers.values().any(serves);
-        Ok(Observed { server, stale, unasked, keeper, turn, others })
+        let permit = Path::new(PERMIT).exists();
+        Ok(Observed { server, stale, unasked, keeper, permit, turn, others })
     }
 
     /// What Patroni on this node says, and what else must be asked because of that.
@@ -182,9 +202,10 @@ impl Database {
     }
 
     async fn carry_out(&mut self, step: &Step) -> Result<(), HostError> {
-        let Some((me, _)) = self.seen else { return Ok(()) };
+        let Some((me, _)) = self.circle else { return Ok(()) };
         match step {
             Step::Password(account) => self.accounts.set(*account).await?,
+            Step::Permit => files::publish(Path::new(PERMIT), "")?,
             Step::Turn(step) => self.turns.carry_out(step)?,
             Step::Configure(patch) => {
                 let patch = Body::from(patch.to_string());
@@ -199,9 +220,28 @@ impl Database {
     }
 }
 
-/// Whether a coordinator's server is in a quorum.
-fn serves(witness: &Witness) -> bool {
-    matches!(witness, Witness::Says(details) if details.role.is_some())
+/// Whether this node's ZooKeeper is in a quorum.
+fn keeps(status: &NodeStatus) -> bool {
+    let zookeeper = status.subjects.get(ZooKeeper::NAME);
+    zookeeper.is_some_and(|zookeeper| zookeeper.details.role.is_some())
+}
+
+/// What the other coordinators say that matters here.
+#[derive(Clone, Default, PartialEq)]
+struct Heard {
+    /// About their Patroni.
+    others: Others,
+    /// Whether a ZooKeeper of theirs is in a quorum.
+    keeper: bool,
+}
+
+impl Heard {
+    fn of(views: &Views, nodes: &[NodeId]) -> Self {
+        let keeps =
+            |witness: &Witness| matches!(witness, Witness::Says(details) if details.role.is_some());
+        let keeper = witnesses(views, nodes.iter(), ZooKeeper::NAME).values().any(keeps);
+        Self { others: witnesses(views, nodes.iter(), Patroni::NAME), keeper }
+    }
 }
 
 impl Host<Patroni> for Database {
@@ -214,16 +254,14 @@ impl Host<Patroni> for Database {
     }
 
     async fn changed(&mut self) {
-        let seen = &self.seen;
-        let news = |views: &Views| {
-            seen.as_ref()
-                .is_none_or(|(_, others)| witnesses(views, others.keys(), Patroni::NAME) != *others)
-        };
+        let nodes = self.circle.as_ref().map_or(&[][..], |(_, nodes)| nodes);
+        let (kept, heard) = (self.keeper, &self.heard);
         // Cancel safety: all of them say of themselves that they are; the connection stays closed once it is, and the
         // moment does not move.
         tokio::select! {
             () = self.files.changed() => {}
-            () = wake::becomes(&mut self.views, news) => {}
+            () = wake::becomes(&mut self.views, |views| Heard::of(views, nodes) != *heard) => {}
+            () = wake::becomes(&mut self.status, |status| keeps(status) != kept) => {}
             () = wake::changed(&mut self.dialer) => {}
             () = ends(&mut self.standing) => self.standing = None,
             () = wake::at(self.due) => {}

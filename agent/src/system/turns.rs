@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use trilith_core::services::owned;
 use trilith_core::turns::{self, Seen, Stand, Step};
 
-use super::files::{self, ANYTHING, FileError, Ids, Staged};
+use super::files::{self, ANYTHING, FileError};
 
 /// The files of one service's turns.
 pub(crate) struct Turns {
@@ -57,17 +57,14 @@ impl Turns {
 
     /// Carries out one step.
     pub(crate) fn carry_out(&self, step: &Step) -> Result<(), FileError> {
-        let write = |path: &Path, text: &str| {
-            Staged::new(path, text, 0o644, Ids::us()).and_then(Staged::replace)
-        };
         match step {
             Step::Say { asks: None, vote: None } => files::remove(&self.stand),
             Step::Say { asks, vote } => {
                 let stand = Stand { asks: *asks, vote: *vote, holds: false };
                 // Plain values can always be written.
-                write(&self.stand, &serde_json::to_string(&stand).unwrap_or_default())
+                files::publish(&self.stand, &serde_json::to_string(&stand).unwrap_or_default())
             }
-            Step::Permit => write(&self.permit, ""),
+            Step::Permit => files::publish(&self.permit, ""),
             Step::Revoke => files::remove(&self.permit),
         }
     }

@@ -20,7 +20,7 @@ use trilith_core::zookeeper::{
     DIRECTORY, Desired, Directory, Observed, PERMIT, Server, Step, ZooKeeper,
 };
 
-use super::files::{self, FileError, Ids, Staged, Watched};
+use super::files::{self, FileError, Ids, Watched};
 use super::turns::Turns;
 use crate::peers::{Dialer, Views, ends, witnesses};
 use crate::reconcile::{Host, HostError};
@@ -158,9 +158,6 @@ impl Places {
 
     fn carry_out(&self, step: &Step) -> Result<(), ZooKeeperError> {
         let own = |name: &str| self.directory.join(name);
-        let write = |path: &Path, text: &str| {
-            Staged::new(path, text, 0o644, Ids::us()).and_then(Staged::replace)
-        };
         match step {
             Step::Forbid => files::remove(&self.permit)?,
             Step::Clear => {
@@ -174,15 +171,12 @@ impl Places {
                 if !self.directory.exists() {
                     files::make_folder(&self.directory, 0o750, Ids::named(USER, USER)?)?;
                 }
-                write(&own("cluster"), &format!("{cluster}\n"))?;
+                files::publish(&own("cluster"), &format!("{cluster}\n"))?;
             }
-            Step::Initialize => write(&own("initialize"), "")?,
-            Step::Number(id) => write(&own("myid"), &format!("{id}\n"))?,
+            Step::Initialize => files::publish(&own("initialize"), "")?,
+            Step::Number(id) => files::publish(&own("myid"), &format!("{id}\n"))?,
             Step::Permit => {
-                if let Some(folder) = self.permit.parent() {
-                    files::make_folder(folder, 0o755, Ids::us())?;
-                }
-                write(&self.permit, "")?;
+                files::publish(&self.permit, "")?;
             }
             Step::Turn(step) => self.turns.carry_out(step)?,
         }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::tls::{self, Names};
 use super::{Facts, HEADER, before_others, bracketed, ports};
 use crate::config::{NetworkName, Postgres};
-use crate::patroni::Account;
+use crate::patroni::{Account, PERMIT};
 use crate::secrets::{self, Identity, Secret};
 use crate::services::{Checker, Desired, File, Owner, UnitName, UnitWish};
 
@@ -29,8 +29,8 @@ pub const RUNTIME: &str = "/run/patroni";
 /// Patroni's tree in ZooKeeper.
 pub const NAMESPACE: &str = "/patroni/";
 
-/// Patroni on a coordinator, which alone has the accounts; nothing elsewhere. It takes notice of everything while it
-/// runs.
+/// Patroni on a coordinator, which alone has the accounts; nothing elsewhere. It starts when there is a ZooKeeper, and
+/// takes notice of everything while it runs.
 pub fn desired(facts: Facts<'_>) -> Desired {
     let (Some(accounts), Some(keeper)) =
         (&facts.secrets.postgres, &facts.secrets.zookeeper.patroni)
@@ -47,7 +47,10 @@ pub fn desired(facts: Facts<'_>) -> Desired {
     let text = config(facts, accounts, keeper);
     let checked = File::secret(text, owner).checked_by(Checker::Patroni);
     desired.files.insert(file("patroni.yml"), checked);
-    let wish = UnitWish::default().reloads_on(format!("{SECRETS}/")).limited(before_others());
+    let wish = UnitWish::default()
+        .reloads_on(format!("{SECRETS}/"))
+        .needs(PERMIT)
+        .limited(before_others());
     desired.units.insert(UNIT, wish);
     desired
 }
