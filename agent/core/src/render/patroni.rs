@@ -186,6 +186,9 @@ pub fn dynamic(postgres: &Postgres) -> Value {
 fn postgres(facts: Facts<'_>, accounts: &secrets::Postgres) -> Value {
     let settings = &facts.config.settings.postgres;
     let own = facts.own(NetworkName::Cluster);
+    // A member that was cut off is given up as soon as Patroni gives ZooKeeper up: a commit waits for it no longer, nor
+    // does a leader that must stop (its shutdown waits for every replica; Postgres' own 60 s outlast any lease).
+    let silence = format!("{}s", settings.patroni.retry_timeout.as_duration().as_secs());
     json!({
         "listen": format!("{}:{}", bracketed(own), settings.port),
         "connect_address": format!("{}:{}", bracketed(own), settings.port),
@@ -208,6 +211,8 @@ fn postgres(facts: Facts<'_>, accounts: &secrets::Postgres) -> Value {
             "unix_socket_directories": RUNTIME,
             "unix_socket_permissions": "0700",
             "password_encryption": "scram-sha-256",
+            "wal_sender_timeout": silence,
+            "wal_receiver_timeout": silence,
             "ssl": "on",
             "ssl_ca_file": file("authority.pem"),
             "ssl_cert_file": file("node.pem"),

@@ -78,6 +78,10 @@ standaloneEnabled=false
 admin.enableServer=false
 4lw.commands.whitelist=srvr,mntr
 
+# To close a TLS connection with a machine that is gone takes 10 s, for which the next election would wait.
+learner.closeSocketAsync=true
+leader.closeSocketAsync=true
+
 # TLS alone: there is no clientPort.
 secureClientPort={client}
 secureClientPortAddress={own}
