@@ -39,6 +39,10 @@ const SETTLES: Duration = Duration::from_secs(3);
 /// The space between two tries in that time.
 const TRY: Duration = Duration::from_millis(50);
 
+/// How often a server that may run and does not serve is asked: it tells nobody when it is in a quorum again, if that
+/// has the same epoch.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// Where things are.
 struct Places {
     directory: PathBuf,
@@ -65,6 +69,8 @@ pub(crate) struct Ensemble {
     epoch: Option<i64>,
     /// A connection to the serving server, which ends with its quorum.
     standing: Option<TlsStream<TcpStream>>,
+    /// When it looks again; never at a server that serves.
+    again: Option<Instant>,
     requests: u64,
 }
 
@@ -77,7 +83,7 @@ impl Ensemble {
         let turns = Turns::of(ZooKeeper::NAME, Some("zookeeper."));
         let places = Places { directory: DIRECTORY.into(), permit: PERMIT.into(), turns };
         let files = Watched::default();
-        Self { places, views, dialer, files, epoch: None, standing: None, requests: 0 }
+        Self { places, views, dialer, files, epoch: None, standing: None, again: None, requests: 0 }
     }
 
     /// What the server on this node says, and how far its leader is.
@@ -128,6 +134,8 @@ impl Ensemble {
         } else {
             Server::Away("this node is no coordinator".into())
         };
+        let waits = permit && !matches!(server, Server::Serving { .. });
+        self.again = waits.then(|| Instant::now() + AGAIN);
         Ok(Observed { directory, permit, server, turn, others })
     }
 }
@@ -200,12 +208,14 @@ impl Host<ZooKeeper> for Ensemble {
     }
 
     async fn changed(&mut self) {
-        // Cancel safety: the first three say of themselves that they are; the connection stays closed once it is.
+        // Cancel safety: all of them say of themselves that they are; the connection stays closed once it is, and the
+        // moment does not move.
         tokio::select! {
             () = self.files.changed() => {}
             () = wake::changed(&mut self.views) => {}
             () = wake::changed(&mut self.dialer) => {}
             () = ends(&mut self.standing) => self.standing = None,
+            () = wake::at(self.again) => {}
         }
     }
 

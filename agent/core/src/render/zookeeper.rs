@@ -81,6 +81,8 @@ admin.enableServer=false
 # To close a TLS connection with a machine that is gone takes 10 s, for which the next election would wait.
 learner.closeSocketAsync=true
 leader.closeSocketAsync=true
+# A server that has been alone asks for the others every 5 s and not, in the end, once a minute.
+fastleader.maxNotificationInterval=5000
 
 # TLS alone: there is no clientPort.
 secureClientPort={client}
