@@ -57,7 +57,20 @@ pub fn formed(lab: &Lab, members: &[&str]) -> Result<()> {
 fn databases_serve(lab: &Lab, members: &[&str]) -> Result<()> {
     zookeeper_serves(lab, members)?;
     let asked = lab.node(members.first().context("no member")?)?;
-    asked.until("Patroni has a leader and replicas", PATIENCE, || patroni(&asked, members))
+    asked.until("Patroni has a leader and replicas", PATIENCE, || {
+        patroni(&asked, members)?;
+        replicas_stream(lab, asked.name(), members.len() - 1)
+    })
+}
+
+/// Asked of Postgres itself: what Patroni tells is what members last wrote into ZooKeeper, which outlives them for as
+/// long as their sessions do, so also a power cut of all.
+fn replicas_stream(lab: &Lab, asked: &str, wanted: usize) -> Result<()> {
+    let question = "select count(*) filter (where state = 'streaming'), bool_or(sync_state = 'sync'), \
+                    pg_is_in_recovery() from pg_stat_replication";
+    let answer = sql(lab, asked, question)?;
+    ensure!(answer.trim() == format!("{wanted}|t|f"), "the leader's replicas: {answer}");
+    Ok(())
 }
 
 /// Waits until the ZooKeeper servers of these nodes are in a quorum.
