@@ -1,9 +1,10 @@
 //! What a person asks this node for when something is wrong: status, journal, network, disks, and the parts of a
 //! support bundle. Only to be read; behind the operators' door and on the local socket, the same on both.
 //!
-//! `GET /v1/status`, `/v1/net`, `/v1/disks`: JSON; `/v1/status/news`: the status in a line of JSON, and again whenever it changes. `/v1/logs?unit=U&lines=N&priority=P&boot=B&follow=true`: a line of
-//! JSON for each message ([`trilith_core::diagnosis::journal::Line`]), for ever if it is followed. `/v1/parts`: their
-//! names, as JSON; `/v1/parts/NAME`: one, as text. No text leaves without the node's secrets taken out of it.
+//! `GET /v1/status`, `/v1/net`, `/v1/disks`: JSON; `/v1/status/news`: the status in a line of JSON, and again whenever it
+//! changes. `/v1/logs?unit=U&lines=N&priority=P&boot=B&follow=true`: a line of JSON for each message
+//! ([`trilith_core::diagnosis::journal::Line`]), for ever if it is followed. `/v1/parts`: their names, as JSON;
+//! `/v1/parts/NAME`: one, as text. No text leaves without the node's secrets taken out of it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -112,6 +113,7 @@ async fn give_news(State(sources): State<Sources>) -> Response {
                 return Some((Ok::<_, Infallible>(Bytes::from(line)), (status, Some(now))));
             }
             status.changed().await.ok()?;
+            // Not for a state: what follows within it is told in one line.
             sleep(BREATH).await;
         }
     });
