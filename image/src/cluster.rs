@@ -11,6 +11,7 @@ mod store; // what the secrets file holds
 mod tests;
 pub(crate) mod vault; // the secrets file, opened and written
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -18,13 +19,15 @@ use clap::{Args, Subcommand};
 use time::OffsetDateTime;
 use trilith_core::bundle::{Bundle, BundleError};
 use trilith_core::config::{Config, Node};
-use trilith_core::names::NodeId;
+use trilith_core::names::{NodeId, SecretName};
 use trilith_core::secrets::Secret;
 
 use crate::config;
 use crate::exit::{self, Exit};
 use store::ClusterSecrets;
-use vault::{Access, Vault};
+use vault::Vault;
+
+pub(crate) use vault::Access;
 
 /// Make what belongs to a cluster.
 #[derive(Debug, Subcommand)]
@@ -114,30 +117,54 @@ fn bundle(options: &BundleOptions) -> anyhow::Result<Exit> {
         Ok(cluster) => cluster,
         Err(exit) => return Ok(exit),
     };
-    let Some(node) = cluster.config.node(*node) else {
+    if cluster.config.node(*node).is_none() {
         return Ok(exit::usage(&format!("{} has no node {node}", file.display())));
+    }
+    let bundles = match cluster.bundles(&[*node], access)? {
+        Ok(bundles) => bundles,
+        Err(exit) => return Ok(exit),
     };
-    let (vault, mut secrets) = cluster.open(access)?;
-    let before = secrets.clone();
-    make::complete(&mut secrets, &cluster.config, now())?;
-    if secrets != before {
-        // First kept, then given away: a key that a node has is never lost here.
-        vault.save(&secrets)?;
-    }
-    let missing = secrets.missing(&cluster.config, node);
-    if !missing.is_empty() {
-        for name in &missing {
-            eprintln!("trilith: missing: {}", secrets::how_to_set(file, name));
-        }
-        return Ok(Exit::Failed);
-    }
-    let bundle = text(&cluster, node, &secrets)?;
+    let Some((_, bundle)) = bundles.first() else { return Ok(Exit::Failed) };
     match output {
-        None => config::print(&bundle)?,
+        None => config::print(bundle)?,
         Some(path) => vault::write_private(path, bundle.as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?,
     }
     Ok(Exit::Ok)
+}
+
+impl Cluster {
+    /// What the cluster file says.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The bundles of these nodes, which are the cluster's. If secrets are missing for them, that is told, and the exit
+    /// code is given.
+    pub(crate) fn bundles(
+        &self,
+        nodes: &[NodeId],
+        access: &Access,
+    ) -> anyhow::Result<Result<Vec<(NodeId, String)>, Exit>> {
+        let nodes: Vec<&Node> = nodes.iter().filter_map(|id| self.config.node(*id)).collect();
+        let (vault, mut secrets) = self.open(access)?;
+        let before = secrets.clone();
+        make::complete(&mut secrets, &self.config, now())?;
+        if secrets != before {
+            // First kept, then given away: a key that a node has is never lost here.
+            vault.save(&secrets)?;
+        }
+        let missing = nodes.iter().flat_map(|node| secrets.missing(&self.config, node));
+        let missing: BTreeSet<SecretName> = missing.collect();
+        if !missing.is_empty() {
+            for name in &missing {
+                eprintln!("trilith: missing: {}", secrets::how_to_set(&self.file, name));
+            }
+            return Ok(Err(Exit::Failed));
+        }
+        let bundle = |node: &&Node| Ok((node.id, text(self, node, &secrets)?));
+        Ok(Ok(nodes.iter().map(bundle).collect::<anyhow::Result<_>>()?))
+    }
 }
 
 fn text(cluster: &Cluster, node: &Node, secrets: &ClusterSecrets) -> anyhow::Result<String> {

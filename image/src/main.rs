@@ -9,6 +9,7 @@ mod exit; // how a command ends
 mod firmware; // every shipped module finds its firmware, or says why not
 mod node; // looks at a node
 mod sbom; // package list and SPDX
+mod usb; // a medium that nodes start from
 
 use std::process::ExitCode;
 

@@ -132,6 +132,27 @@ fn a_bundle_is_its_owners_alone() {
     assert_eq!(fs::read(secrets.at("secrets.age")).unwrap(), before, "nothing was made");
 }
 
+/// A medium goes into any server, so that each node on it must be known by something.
+#[test]
+fn a_medium_is_refused_to_nodes_that_no_machine_is_recognised_as() {
+    let secrets = Secrets::new("medium", "valid/homelab.yaml");
+    let (file, output) = (secrets.at("cluster.yaml"), secrets.at("medium.raw"));
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("    match: {mac: [\"52:54:00:00:02:00\"]}\n", "")).unwrap();
+    let usb = |more: &[&str]| {
+        let identity = ["--identity", &secrets.identity];
+        trilith(&[&["usb", &file, "--output", &output], more, &identity].concat())
+    };
+    let all = usb(&[]);
+    assert_eq!(all.status.code(), Some(2));
+    assert!(said(&all).contains("no machine would be recognised as hv2"), "{}", said(&all));
+    assert_eq!(usb(&["--nodes", "1,9"]).status.code(), Some(2), "there is no node 9");
+    let no_image = usb(&["--nodes", "1,3", "--image", &file]);
+    assert_eq!(no_image.status.code(), Some(1));
+    assert!(said(&no_image).contains("is no disk image of a release"), "{}", said(&no_image));
+    assert!(!Path::new(&output).exists(), "nothing is written");
+}
+
 #[test]
 fn a_named_secret_that_is_missing_is_asked_for_by_name() {
     let secrets = Secrets::new("named", "valid/eight.yaml");

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use trilith_tests::artifact;
 use trilith_tests::cluster::{Cluster, cable};
 use trilith_tests::command::run;
-use trilith_tests::machine::{BOOT, Machine, Nic, Spec};
+use trilith_tests::machine::{BOOT, Machine, Media, Nic, Spec};
 use trilith_tests::network::Network;
 
 use crate::table::{Table, median, seconds};
@@ -42,7 +42,8 @@ fn boot(
 ) -> Result<f64> {
     let bundle = bundle.map(String::from);
     let start = Instant::now();
-    let machine = Machine::start(Spec { name: name.into(), image, bundle, nics: nics.to_vec() })?;
+    let (name, nics, media) = (name.into(), nics.to_vec(), Media::Disk);
+    let machine = Machine::start(Spec { name, image, media, bundle, nics })?;
     machine.console().wait(until, BOOT)?;
     Ok(start.elapsed().as_secs_f64())
 }

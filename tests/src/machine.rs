@@ -66,13 +66,26 @@ impl Place {
     }
 }
 
+/// What a machine starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Media {
+    /// A disk of its own: a layer over the image, larger than it. The image is not changed.
+    Disk,
+    /// The image in a USB stick that cannot be written to.
+    Stick,
+    /// The image as a disc in an optical drive.
+    Disc,
+}
+
 /// What a machine is made of.
 #[derive(Debug, Clone)]
 pub struct Spec {
     /// Names the machine and its log; also its hardware serial number.
     pub name: String,
-    /// The raw disk image. It is not changed: the machine writes into a layer over it.
+    /// The raw disk image.
     pub image: PathBuf,
+    /// What it is in this machine.
+    pub media: Media,
     /// The node bundle, given as a systemd credential by SMBIOS.
     pub bundle: Option<String>,
     /// In the order of their slots.
@@ -261,10 +274,8 @@ fn arguments(spec: &Spec, folder: &Path) -> Result<Vec<String>> {
     add("-machine q35 -smp 2 -m 2048 -device virtio-rng-pci -serial stdio");
     add(&format!("-drive if=pflash,format=raw,readonly=on,file={FIRMWARE}"));
     add(&format!("-drive if=pflash,format=raw,file={}", at("vars.fd")));
-    // The disk is thrown away afterwards: no need to make it durable.
-    add(&format!("-drive if=none,id=disk,format=qcow2,cache=unsafe,file={}", at("disk.qcow2")));
+    add(&drive(spec, &at("disk.qcow2")));
     add(&format!("-smbios type=1,serial={} -uuid {UUID}", spec.name));
-    add("-device virtio-blk-pci,drive=disk,bootindex=0");
     add(&format!("-qmp unix:{},server=on,wait=off", at("qmp")));
     if let Ok(more) = env::var("TRILITH_KERNEL_ARGUMENTS") {
         // For a person in search of a fault, such as `systemd.journald.forward_to_console`.
@@ -296,6 +307,25 @@ fn arguments(spec: &Spec, folder: &Path) -> Result<Vec<String>> {
         add(&format!("-device {device},speed=10000,duplex=full,romfile=,bus={bus}"));
     }
     Ok(arguments)
+}
+
+/// What it starts from. The disk is thrown away afterwards: no need to make it durable.
+fn drive(spec: &Spec, layer: &str) -> String {
+    let image = spec.image.display();
+    let fixed = format!("format=raw,readonly=on,file={image}");
+    match spec.media {
+        Media::Disk => format!(
+            "-drive if=none,id=disk,format=qcow2,cache=unsafe,file={layer} \
+             -device virtio-blk-pci,drive=disk,bootindex=0"
+        ),
+        Media::Stick => format!(
+            "-device qemu-xhci,id=usb -drive if=none,id=disk,{fixed} \
+             -device usb-storage,bus=usb.0,drive=disk,removable=on,bootindex=0"
+        ),
+        Media::Disc => format!(
+            "-drive if=none,id=disk,media=cdrom,{fixed} -device ide-cd,drive=disk,bootindex=0"
+        ),
+    }
 }
 
 /// A port of PCI Express with this bus behind it. The firmware numbers buses as it finds them: the first port of the

@@ -11,7 +11,7 @@ use crate::artifact;
 use crate::cluster::{Cluster, cable, pings};
 use crate::command::{run, sh};
 use crate::console::Console;
-use crate::machine::{BOOT, Machine, REACTION, Spec};
+use crate::machine::{BOOT, Machine, Media, REACTION, Spec};
 use crate::network::Network;
 
 /// A node of a cluster file in a virtual machine, with this thread's network as its peer.
@@ -39,9 +39,23 @@ impl<'a> Node<'a> {
         let spec = Spec {
             name: cluster.node(id)?.name.to_string(),
             image,
+            media: Media::Disk,
             bundle: Some(cluster.bundle(id)?),
             nics,
         };
+        Ok(Self { machine: Machine::start(spec)?, cluster, id })
+    }
+
+    /// The same from a medium of [`Cluster::medium`], with no bundle but what is on that.
+    pub fn boot_medium(
+        network: &Network,
+        cluster: &'a Cluster,
+        id: u16,
+        (image, media): (PathBuf, Media),
+    ) -> Result<Self> {
+        let nics = cable(network, cluster.node(id)?)?;
+        let name = cluster.node(id)?.name.to_string();
+        let spec = Spec { name, image, media, bundle: None, nics };
         Ok(Self { machine: Machine::start(spec)?, cluster, id })
     }
 

@@ -9,3 +9,4 @@ mod kernel; // the agent's own tests on the kernel of the image
 mod samples; // the other sample files
 mod site; // an image with an operator's own additions
 mod unknown; // a machine that no bundle has told who it is
+mod usb; // nodes that start from a medium

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use trilith_tests::artifact;
-use trilith_tests::machine::{BOOT, Machine, Nic, Place, REACTION, Spec, UUID};
+use trilith_tests::machine::{BOOT, Machine, Media, Nic, Place, REACTION, Spec, UUID};
 use trilith_tests::network::Network;
 
 /// It says on the console what a person needs to write it into the cluster file, touches nothing, and waits.
@@ -14,6 +14,7 @@ fn without_a_bundle_the_console_says_what_it_saw() -> Result<()> {
     let machine = Machine::start(Spec {
         name: "unknown".into(),
         image: artifact::image()?,
+        media: Media::Disk,
         bundle: None,
         nics: vec![Nic { mac: mac.into(), tap: "tap0".into(), place: Place::Slot }],
     })?;

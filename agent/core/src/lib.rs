@@ -1,6 +1,7 @@
 //! What a Trilith node should be, and which steps lead there. Pure: no runtime, no I/O, no clock.
 
 pub mod belonging; // whom a machine belongs to
+pub mod boot; // from which disk a machine was booted
 pub mod bundle; // what one node gets
 pub mod ceph; // the coordinator's Ceph monitor and manager
 pub mod config; // the cluster file: YAML text -> merged -> valid Config

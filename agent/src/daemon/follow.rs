@@ -187,7 +187,8 @@ impl Follower {
     async fn keep(&mut self) {
         let Sources { places, memory } = &self.sources;
         let Some(current) = &mut self.current else { return };
-        if places.is_only() {
+        // What is kept in memory is kept for no next boot, and systemd-creds refuses to.
+        if places.is_only() || bundle::in_memory() {
             return;
         }
         let mut failed = None;

@@ -12,6 +12,7 @@ use trilith_core::sighting::Sighting;
 use crate::bundle::Found;
 use crate::reconcile::{Host, chain};
 use crate::report::console::Console;
+use crate::system::bundle as places;
 use crate::system::firmware;
 use crate::system::netlink::Netlink;
 
@@ -72,6 +73,9 @@ impl Onlooker {
         for line in told {
             text.push_str("\n  ");
             text.push_str(line);
+        }
+        if places::in_memory() {
+            text.push_str("\nstarted from a medium: all that this node writes is kept in memory, and lost when it stops");
         }
         info!("{text}");
         self.console.say(&text);

@@ -2,19 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use trilith_core::boot;
 use trilith_core::identity::Offer;
 
 use super::files::{self, ANYTHING, FileError};
 
 /// Where systemd keeps the unit's credentials: a person who runs `trilithd plan` sees what the agent sees.
 const CREDENTIALS: &str = "/run/credentials/trilithd.service";
-
-/// The bundles of the medium that was booted, put there by the initrd. Empty or missing on a node that was booted from
-/// its own disk.
-const MEDIUM: &str = "/run/trilith-boot/medium";
-
-/// The bundles that a netboot server gave.
-const NETWORK: &str = "/run/trilith-boot/network";
 
 /// How the name of a bundle in a folder ends.
 const ENDING: &str = ".yaml";
@@ -59,13 +53,15 @@ impl Places {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
         let credentials = credentials.map_or_else(|| PathBuf::from(CREDENTIALS), PathBuf::from);
         let here = std::path::absolute(folder)?.join("bundle.yaml");
+        let told = Path::new(boot::FOLDER);
         let sources = [
             ("by hand", Place::File("/run/trilith/bundle.yaml".into())),
             ("credential", Place::File(credentials.join("trilith.bundle"))),
-            ("medium", Place::Folder(MEDIUM.into())),
+            // Put there by the initrd; missing on a node that was booted from its own disk.
+            ("medium", Place::Folder(told.join(boot::MEDIUM))),
             ("installation", Place::File(here.clone())),
             ("disk", Place::Kept),
-            ("network", Place::Folder(NETWORK.into())),
+            ("network", Place::Folder(told.join("network"))),
         ];
         let sources = sources.map(|(name, place)| Source { name, place }).into();
         Ok(Self { sources, plain: Some(here) })
@@ -95,6 +91,11 @@ impl Places {
         };
         self.sources.iter().filter_map(path).collect()
     }
+}
+
+/// Whether this boot's /var is memory, as the initrd has left word.
+pub(crate) fn in_memory() -> bool {
+    Path::new(boot::FOLDER).join(boot::RAM).exists()
 }
 
 /// Every bundle in a folder, by name.

@@ -15,8 +15,13 @@ use crate::exec;
 /// The agent's programs, and where they lie in the image: those that no person calls apart.
 const PROGRAMS: [(&str, &str); 2] = [("trilithd", "usr/bin"), ("trilith-rados", "usr/lib/trilith")];
 
+/// What the initrd calls, and where it lies there.
+const INITRD: (&str, &str) = ("trilith-initrd", "usr/lib/trilith");
+
 /// What the build of the agent gives.
 pub(crate) struct Agent {
+    /// A tree with the initrd's own program in it.
+    pub(crate) initrd: PathBuf,
     /// A tree with the agent in it, to be laid over the root.
     pub(crate) tree: PathBuf,
     /// Its crates with their licences, as `cargo tree` lists them.
@@ -31,16 +36,21 @@ pub(crate) fn build(place: &Place, progress: &Progress, tools: &mut Tools) -> Re
     tools.bind(&cargo.home, true);
     let target = place.kept.join("agent");
     let mut command = cargo.command(tools, &place.top, &target);
-    command.args(["build", "--release", "--locked", "--package", "trilith-agent"]);
+    command.args(["build", "--release", "--locked"]);
+    command.args(["--package", "trilith-agent", "--package", "trilith-metal"]);
     exec::run(&mut command, &place.log("agent"), &["Compiling", "error", "Finished"])?;
     let tree = place.kept.join("agent-tree");
     for (program, folder) in PROGRAMS {
         install(&target.join("release").join(program), &tree.join(folder).join(program))?;
     }
+    let initrd = place.kept.join("initrd-tree");
+    let (program, folder) = INITRD;
+    install(&target.join("release").join(program), &initrd.join(folder).join(program))?;
     let mut list = cargo.command(tools, &place.top, &target);
-    list.args(["tree", "--locked", "--package", "trilith-agent", "--prefix", "none"]);
+    list.args(["tree", "--locked", "--package", "trilith-agent", "--package", "trilith-metal"]);
+    list.args(["--prefix", "none"]);
     list.args(["--edges", "normal", "--format", "{p}|{l}"]);
-    Ok(Agent { tree, crates: exec::output(&mut list)? })
+    Ok(Agent { initrd, tree, crates: exec::output(&mut list)? })
 }
 
 /// Copies the program, but only if it changed: its time is part of nothing, its bytes are.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::agent::Agent;
+use super::initrd;
 use super::key::Key;
 use super::mkosi;
 use super::packages::Packages;
@@ -37,7 +38,11 @@ impl Parts<'_> {
         let Self { release, packages, initrd, agent, site } = self;
         let mut key = Key::new("image 1").text(&packages.key);
         key = key.text(&release.name()).text(&release.epoch.to_string());
-        key = key.tree(initrd)?.tree(&agent.tree)?.tree(&place.top.join("mkosi.conf"))?;
+        key = key
+            .tree(initrd)?
+            .tree(&agent.initrd)?
+            .tree(&agent.tree)?
+            .tree(&place.top.join("mkosi.conf"))?;
         for overlay in ["rootfs", "both", "repart", "seal"] {
             key = key.tree(&place.overlay(overlay))?;
         }
@@ -57,9 +62,11 @@ pub(crate) fn make(
 ) -> Result<PathBuf> {
     progress.step("image: mkosi (root, hash tree, UKI, disk)");
     let output = place.fresh("image")?;
-    let Parts { release, packages, initrd, agent, site } = parts;
+    let Parts { release, packages, initrd: base, agent, site } = parts;
+    let programs = initrd::programs(place, tools, agent)?;
     let mut command = mkosi::command(place, tools, &place.top);
-    command.arg("--base-tree").arg(&packages.root).arg("--initrd").arg(initrd);
+    command.arg("--base-tree").arg(&packages.root).arg("--initrd").arg(base);
+    command.arg("--initrd").arg(programs);
     command.arg("--extra-tree").arg(&agent.tree);
     if let Some(site) = site {
         if let Some(rootfs) = site.rootfs() {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use super::agent::Agent;
 use super::key::Key;
 use super::mkosi;
 use super::packages::Packages;
@@ -40,4 +41,16 @@ pub(crate) fn make(
     place::remove(&output)?;
     place.forget_others("initrd", &key)?;
     Ok(path)
+}
+
+/// The initrd's own program, as a second archive that the kernel lays over the first: it changes often, and the first takes
+/// a minute. The same bytes for the same program.
+pub(crate) fn programs(place: &Place, tools: &Tools, agent: &Agent) -> Result<PathBuf> {
+    let archive = place.kept.join("initrd-programs.cpio");
+    let script = "cd \"$1\" && find . -exec touch --no-dereference --date @0 {} + && find . | LC_ALL=C sort |
+        cpio --quiet --create --format=newc --reproducible --owner=+0:+0 > \"$2\"";
+    let mut command = tools.command("sh");
+    command.args(["-euc", script, "sh"]).arg(&agent.initrd).arg(&archive);
+    exec::run(&mut command, &place.log("initrd-programs"), &[])?;
+    Ok(archive)
 }

@@ -1,0 +1,119 @@
+//! From which disk a machine was booted, and what that makes of the boot. The same release may lie on several disks, and
+//! then all its partitions are there several times, under the same UUIDs: which of them count, the boot loader says.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+#[cfg(test)]
+mod tests;
+
+/// Where the initrd puts what it tells the root: a tmpfs, for root alone.
+pub const FOLDER: &str = "/run/trilith-boot";
+
+/// In it: the [`Boot`], in YAML.
+pub const FILE: &str = "boot.yaml";
+/// In it: the bundles of the medium that was booted.
+pub const MEDIUM: &str = "medium";
+/// In it: a file that is there if /var is memory.
+pub const RAM: &str = "ram";
+
+/// The type of the partition that makes a disk a medium, and holds its bundles (a tar file).
+pub const CONFIG_TYPE: &str = "8d4b2ac8-66a9-4b1f-a3f0-2c5d1c0e7a4e";
+/// Its label.
+pub const CONFIG_LABEL: &str = "trilith-config";
+/// The type of the partition that is /var on an installed disk: our own, so that nobody takes another one for it.
+pub const VAR_TYPE: &str = "c459012a-150e-4d1f-b99d-925b11cffa1e";
+
+/// A partition as udev describes it. All UUIDs are in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partition {
+    /// The kernel's name: `sda2`.
+    pub name: String,
+    /// The kernel's name of the disk that it is on: `sda`.
+    pub disk: String,
+    /// Its own UUID.
+    pub uuid: String,
+    /// The UUID of its type.
+    pub kind: String,
+    /// Whether the disk is an optical drive, or made from one.
+    #[serde(default)]
+    pub optical: bool,
+}
+
+/// The dm-verity root hash of a release: 256 bits in hex.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootHash(String);
+
+/// The disk that was booted, by the kernel's names of its partitions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Boot {
+    /// The disk: `sda`.
+    pub disk: String,
+    /// The root's data.
+    pub data: String,
+    /// The root's hash tree.
+    pub hash: String,
+    /// The partition with bundles: there is one on a medium, and on nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+}
+
+impl RootHash {
+    /// Out of the kernel's command line. `None` if there is none, or none of this form.
+    pub fn of_command_line(text: &str) -> Option<Self> {
+        let hash = text.split_ascii_whitespace().find_map(|word| word.strip_prefix("roothash="))?;
+        let hex = hash.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        (hash.len() == 64 && hex).then(|| Self(hash.to_owned()))
+    }
+
+    /// The UUID of the partition with the data: the first half (Discoverable Partitions Specification).
+    pub fn data(&self) -> String {
+        uuid(&self.0[..32])
+    }
+
+    /// The UUID of the partition with the hash tree: the second half.
+    pub fn tree(&self) -> String {
+        uuid(&self.0[32..])
+    }
+}
+
+fn uuid(hex: &str) -> String {
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+/// Finds the disk that was booted among what is there so far. `None`: it is not there yet.
+///
+/// `loader` is the partition that the boot loader was started from (`LoaderDevicePartUUID`). On an optical drive it has
+/// none to tell, so that without it such a drive comes first, and any other disk only if it is the only one.
+pub fn find(root: &RootHash, loader: Option<&str>, partitions: &[Partition]) -> Option<Boot> {
+    let with = |uuid: String| partitions.iter().filter(move |it| it.uuid == uuid);
+    let disks: Vec<&Partition> = with(root.data()).collect();
+    let data = match loader {
+        Some(loader) => {
+            let booted = with(loader.to_lowercase()).map(|esp| &esp.disk).collect::<Vec<_>>();
+            *disks.iter().find(|data| booted.contains(&&data.disk))?
+        }
+        None => match disks.iter().find(|data| data.optical) {
+            Some(data) => data,
+            None if disks.len() == 1 => disks[0],
+            None => return None,
+        },
+    };
+    let here = |it: &&Partition| it.disk == data.disk;
+    let config = partitions.iter().filter(here).find(|it| it.kind == CONFIG_TYPE);
+    Some(Boot {
+        disk: data.disk.clone(),
+        data: data.name.clone(),
+        hash: with(root.tree()).find(here)?.name.clone(),
+        config: config.map(|it| it.name.clone()),
+    })
+}
+
+impl fmt::Display for RootHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,156 @@
+//! Disks and partitions, as the kernel and udev describe them, and news of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use trilith_core::boot::Partition;
+
+/// Where things are.
+#[derive(Debug, Clone)]
+pub(crate) struct Devices {
+    /// Every block device of the kernel, as links.
+    block: PathBuf,
+    /// What udev knows of each.
+    udev: PathBuf,
+}
+
+/// A block device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Device {
+    /// The kernel's name.
+    pub(crate) name: String,
+    /// The folder that describes it.
+    folder: PathBuf,
+    /// udev's properties.
+    properties: BTreeMap<String, String>,
+}
+
+impl Device {
+    /// One of udev's properties.
+    pub(crate) fn property(&self, name: &str) -> Option<&str> {
+        self.properties.get(name).map(String::as_str)
+    }
+
+    /// The folder of the disk that this is a partition of.
+    fn disk(&self) -> Option<&Path> {
+        self.folder.join("partition").exists().then(|| self.folder.parent()).flatten()
+    }
+}
+
+impl Devices {
+    /// This machine's.
+    pub(crate) fn here() -> Self {
+        Self { block: "/sys/class/block".into(), udev: "/run/udev/data".into() }
+    }
+
+    /// Every block device that udev has finished with.
+    pub(crate) fn all(&self) -> Result<Vec<Device>> {
+        let failed = || format!("cannot read {}", self.block.display());
+        let mut all = Vec::new();
+        for entry in fs::read_dir(&self.block).with_context(failed)? {
+            let entry = entry.with_context(failed)?;
+            // One that has just gone is not there.
+            let Ok(folder) = fs::canonicalize(entry.path()) else { continue };
+            let Some(number) = word(&folder.join("dev")) else { continue };
+            let Some(known) = word(&self.udev.join(format!("b{number}"))) else { continue };
+            let name = entry.file_name().to_string_lossy().into_owned();
+            all.push(Device { name, folder, properties: properties(&known) });
+        }
+        Ok(all)
+    }
+
+    /// Every partition of a GPT.
+    pub(crate) fn partitions(&self) -> Result<Vec<Partition>> {
+        Ok(self.all()?.iter().filter_map(partition).collect())
+    }
+}
+
+fn partition(device: &Device) -> Option<Partition> {
+    let disk = device.disk()?;
+    let backing = word(&disk.join("loop/backing_file")).unwrap_or_default();
+    let property = |name| device.property(name).map(str::to_lowercase);
+    Some(Partition {
+        name: device.name.clone(),
+        disk: disk.file_name()?.to_str()?.to_owned(),
+        uuid: property("ID_PART_ENTRY_UUID")?,
+        kind: property("ID_PART_ENTRY_TYPE")?,
+        optical: backing.starts_with("/dev/sr"),
+    })
+}
+
+fn properties(known: &str) -> BTreeMap<String, String> {
+    let lines = known.lines().filter_map(|line| line.strip_prefix("E:")?.split_once('='));
+    lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn word(path: &Path) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.trim().to_owned())
+}
+
+/// News of block devices: what udev writes about them.
+pub(crate) struct News(Inotify);
+
+impl News {
+    /// From now on.
+    pub(crate) fn listen(devices: &Devices) -> Result<Self> {
+        // udev makes it with the first device that it has finished with.
+        let made = fs::create_dir_all(&devices.udev);
+        made.with_context(|| format!("cannot make {}", devices.udev.display()))?;
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC).context("cannot listen for devices")?;
+        let any = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
+        let watched = inotify.add_watch(&devices.udev, any | AddWatchFlags::IN_DELETE);
+        watched.with_context(|| format!("cannot watch {}", devices.udev.display()))?;
+        Ok(Self(inotify))
+    }
+
+    /// Waits for the next, however long that takes: the unit's time-out ends it.
+    pub(crate) fn wait(&self) -> Result<()> {
+        self.0.read_events().context("cannot wait for devices")?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn partitions_are_read_as_the_kernel_and_udev_have_them() {
+        let top = tempfile::tempdir().unwrap();
+        let at = |path: &str| top.path().join(path);
+        let put = |path: &str, text: &str| {
+            fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+            fs::write(at(path), text).unwrap();
+        };
+        put("devices/sr/loop0/dev", "7:0\n");
+        put("devices/sr/loop0/loop/backing_file", "/dev/sr0\n");
+        put("devices/sr/loop0/loop0p2/dev", "259:1\n");
+        put("devices/sr/loop0/loop0p2/partition", "2\n");
+        put("devices/sr/loop0/loop0p3/dev", "259:2\n");
+        put("devices/sr/loop0/loop0p3/partition", "3\n");
+        put("udev/b7:0", "E:ID_PART_TABLE_TYPE=gpt\n");
+        put("udev/b259:1", "S:disk/x\nE:ID_PART_ENTRY_UUID=AB-1\nE:ID_PART_ENTRY_TYPE=cd\n");
+        fs::create_dir(at("block")).unwrap();
+        for (name, target) in
+            [("loop0", "loop0"), ("loop0p2", "loop0/loop0p2"), ("loop0p3", "loop0/loop0p3")]
+        {
+            symlink(at("devices/sr").join(target), at("block").join(name)).unwrap();
+        }
+        let devices = Devices { block: at("block"), udev: at("udev") };
+        let expected = Partition {
+            name: "loop0p2".into(),
+            disk: "loop0".into(),
+            uuid: "ab-1".into(),
+            kind: "cd".into(),
+            optical: true,
+        };
+        // udev has not finished with the third.
+        assert_eq!(devices.partitions().unwrap(), [expected]);
+        assert_eq!(devices.all().unwrap().len(), 2);
+    }
+}

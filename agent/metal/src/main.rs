@@ -1,0 +1,29 @@
+//! `trilith-initrd STAGE`: the steps of the initrd that decide something. Its units call it, one stage each.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+mod block; // disks and partitions, as udev describes them
+mod config; // the bundles of a medium
+mod efi; // what the boot loader tells
+mod exec; // the one door to other programs
+mod root; // stage `root`: the disk that was booted, and its root
+mod var; // stage `var`: /var on that disk, or in memory
+
+fn main() -> ExitCode {
+    let stage = std::env::args().nth(1).unwrap_or_default();
+    let done = match stage.as_str() {
+        "root" => root::run(),
+        "var" => var::run(),
+        _ => (|| bail!("usage: trilith-initrd root|var"))(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The unit's standard error is the journal and the console.
+            eprintln!("trilith-initrd {stage}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

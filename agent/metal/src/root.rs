@@ -1,0 +1,81 @@
+//! Stage `root`: finds the disk that was booted, tells the later stages and the agent of it, takes a medium's bundles into
+//! memory, and opens the root by its hash.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use trilith_core::boot::{self, Boot, FOLDER, RootHash};
+
+use crate::block::{Device, Devices, News};
+use crate::{config, efi, exec};
+
+/// The label of the ISO 9660 file system that makes a medium a disc.
+const DISC: &str = "TRILITH";
+
+/// Carries out the stage.
+pub(crate) fn run() -> Result<()> {
+    let arguments = fs::read_to_string("/proc/cmdline").context("no kernel command line")?;
+    // An external command line replaces the UKI's own when Secure Boot is off: no root hash, no boot.
+    let hash = RootHash::of_command_line(&arguments).context("there is no root hash")?;
+    let boot = find(&hash)?;
+    tell(&boot)?;
+    let device = |name: &str| format!("/dev/{name}");
+    let (data, tree) = (device(&boot.data), device(&boot.hash));
+    let options = "panic-on-corruption";
+    let arguments = ["attach", "root", &data, &tree, &hash.to_string(), options];
+    exec::run("/usr/lib/systemd/systemd-veritysetup", &arguments)
+}
+
+/// Waits until the disk that was booted is there.
+fn find(hash: &RootHash) -> Result<Boot> {
+    let loader = efi::loader_partition();
+    let devices = Devices::here();
+    let news = News::listen(&devices)?;
+    let mut discs = BTreeSet::new();
+    eprintln!("booted from partition {}", loader.as_deref().unwrap_or("unknown"));
+    loop {
+        if loader.is_none() {
+            open_discs(&devices.all()?, &mut discs)?;
+        }
+        if let Some(boot) = boot::find(hash, loader.as_deref(), &devices.partitions()?) {
+            eprintln!("the root is on {}", boot.disk);
+            return Ok(boot);
+        }
+        news.wait()?;
+    }
+}
+
+/// Makes disks of discs: the kernel looks for no partitions on an optical drive, whose sectors are four times as large as
+/// those that the partition table counts in.
+fn open_discs(devices: &[Device], opened: &mut BTreeSet<String>) -> Result<()> {
+    let is_ours = |device: &&Device| {
+        device.name.starts_with("sr") && device.property("ID_FS_LABEL") == Some(DISC)
+    };
+    for disc in devices.iter().filter(is_ours) {
+        if opened.insert(disc.name.clone()) {
+            let device = format!("/dev/{}", disc.name);
+            let arguments =
+                ["--find", "--partscan", "--read-only", "--sector-size", "512", &device];
+            exec::run("losetup", &arguments)?;
+        }
+    }
+    Ok(())
+}
+
+/// Leaves word for the later stages and the agent.
+fn tell(boot: &Boot) -> Result<()> {
+    let folder = Path::new(FOLDER);
+    let failed = || format!("cannot write into {FOLDER}");
+    fs::DirBuilder::new().mode(0o700).recursive(true).create(folder).with_context(failed)?;
+    if let Some(name) = &boot.config {
+        let device = format!("/dev/{name}");
+        let device = File::open(&device).with_context(|| format!("cannot open {device}"))?;
+        let count = config::unpack(device, &folder.join(boot::MEDIUM))?;
+        eprintln!("booted from a medium with {count} bundles");
+        fs::write(folder.join(boot::RAM), "").with_context(failed)?;
+    }
+    fs::write(folder.join(boot::FILE), serde_yaml::to_string(boot)?).with_context(failed)
+}

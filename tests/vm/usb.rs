@@ -1,0 +1,59 @@
+//! Nodes that start from a medium: the same bytes as a stick and as a disc.
+
+use anyhow::{Result, ensure};
+use trilith_tests::artifact;
+use trilith_tests::cluster::Cluster;
+use trilith_tests::machine::{BOOT, Machine, Media, Nic, Place, REACTION, Spec};
+use trilith_tests::network::Network;
+use trilith_tests::node::Node;
+
+#[test]
+fn a_stick_starts_the_node_that_the_machine_is() -> Result<()> {
+    starts(Media::Stick)
+}
+
+#[test]
+fn a_disc_starts_the_node_that_the_machine_is() -> Result<()> {
+    starts(Media::Disc)
+}
+
+/// The bundle is found among those of all nodes, nothing that was there before is changed, and the console says both.
+fn starts(media: Media) -> Result<()> {
+    let network = Network::isolate()?;
+    let cluster = Cluster::sample(&artifact::cluster("homelab.yaml"))?;
+    let medium = cluster.medium(&artifact::image()?)?;
+    let node = Node::boot_medium(&network, &cluster, 2, (medium, media))?;
+    node.console().wait("booted from a medium with 3 bundles", BOOT)?;
+    node.console().wait("this is node hv2 (ID 2) of cluster home", BOOT)?;
+    node.console().wait("medium: taken, by the MAC address 52:54:00:00:02:00", REACTION)?;
+    node.console().wait("kept in memory", REACTION)?;
+    node.wait_booted()?;
+    node.ping_all()?;
+    let var = node.ssh("findmnt --noheadings --output FSTYPE /var")?;
+    ensure!(var.trim() == "tmpfs", "/var is {var}");
+    let failed = node.ssh("systemctl list-units --failed --plain --no-legend")?;
+    ensure!(failed.is_empty(), "{failed}");
+    let bundles = node.ssh("stat --format %a /run/trilith-boot /run/trilith-boot/medium/*")?;
+    ensure!(bundles.split_whitespace().collect::<Vec<_>>() == ["700", "600", "600", "600"]);
+    Ok(())
+}
+
+/// A machine that no bundle on the medium is for.
+#[test]
+fn a_stranger_is_shown_what_to_write() -> Result<()> {
+    let network = Network::isolate()?;
+    network.switch("sw0")?.tap("tap0")?;
+    let cluster = Cluster::sample(&artifact::cluster("homelab.yaml"))?;
+    let mac = "52:54:00:00:63:01";
+    let machine = Machine::start(Spec {
+        name: "stranger".into(),
+        image: cluster.medium(&artifact::image()?)?,
+        media: Media::Stick,
+        bundle: None,
+        nics: vec![Nic { mac: mac.into(), tap: "tap0".into(), place: Place::Slot }],
+    })?;
+    let console = machine.console();
+    console.wait("medium: refused: none of the 3 bundles there is for this machine", BOOT)?;
+    console.wait(&format!("mac: [\"{mac}\"]"), REACTION)?;
+    Ok(())
+}
