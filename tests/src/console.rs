@@ -19,6 +19,8 @@ const PANIC: &str = "Kernel panic - not syncing";
 #[derive(Debug, Default)]
 struct Text {
     said: String,
+    /// The same with everything that moves a cursor.
+    raw: Vec<u8>,
     ended: bool,
 }
 
@@ -45,6 +47,7 @@ impl Console {
         while let Ok(size @ 1..) = from.read(&mut buffer) {
             // A full disk must not hide what the machine says; writing to ourselves cannot fail.
             let _written = log.write_all(&buffer[..size]);
+            self.lock().raw.extend_from_slice(&buffer[..size]);
             let _written = plain.write_all(&buffer[..size]).and_then(|()| plain.flush());
         }
         self.lock().ended = true;
@@ -118,6 +121,11 @@ impl Console {
             }
             drop(self.pause(text, left.min(Duration::from_secs(1))));
         }
+    }
+
+    /// Every byte that it has sent since this many.
+    pub fn raw(&self, since: usize) -> Vec<u8> {
+        self.lock().raw.get(since..).unwrap_or_default().to_vec()
     }
 
     fn pause<'a>(&self, text: MutexGuard<'a, Text>, at_most: Duration) -> MutexGuard<'a, Text> {

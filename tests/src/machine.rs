@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -124,7 +124,7 @@ impl Machine {
         let complaints = File::create(folder.path().join("stderr"))?;
         let mut qemu = in_tools("qemu-system-x86_64", &[folder.path(), parent(&spec.image)?])?
             .args(arguments(&spec, folder.path())?)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(complaints)
             .spawn()
@@ -145,6 +145,16 @@ impl Machine {
     /// What it says on its serial console.
     pub fn console(&self) -> &Console {
         &self.console
+    }
+
+    /// Types on its serial console, as a person at a terminal, or as the terminal itself.
+    pub fn keyboard(&mut self) -> Result<&mut ChildStdin> {
+        self.qemu.stdin.as_mut().context("QEMU has no stdin")
+    }
+
+    /// A picture of its screen, as PNG.
+    pub fn screenshot(&mut self, path: &Path) -> Result<()> {
+        self.qmp.command("screendump", &json!({ "filename": path, "format": "png" })).map(drop)
     }
 
     /// QEMU's control socket.
@@ -271,7 +281,7 @@ fn arguments(spec: &Spec, folder: &Path) -> Result<Vec<String>> {
     let mut arguments: Vec<String> = Accel::find()?.arguments().map(String::from).into();
     let mut add = |text: &str| arguments.extend(text.split_whitespace().map(String::from));
     add(&format!("-name {} -nodefaults -no-user-config -display none", spec.name));
-    add("-machine q35 -smp 2 -m 2048 -device virtio-rng-pci -serial stdio");
+    add("-machine q35 -smp 2 -m 2048 -device virtio-rng-pci -device VGA -serial stdio");
     add(&format!("-drive if=pflash,format=raw,readonly=on,file={FIRMWARE}"));
     add(&format!("-drive if=pflash,format=raw,file={}", at("vars.fd")));
     add(&drive(spec, &at("disk.qcow2")));

@@ -12,6 +12,7 @@ use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 
 use crate::kernel::the_adapters_tests_pass_here;
+use crate::screen::the_console_shows_the_node;
 
 #[test]
 fn a_node_converges_and_stays_so_through_kill_reload_and_corruption() -> Result<()> {
@@ -26,6 +27,7 @@ fn a_node_converges_and_stays_so_through_kill_reload_and_corruption() -> Result<
     the_bundle_is_kept_encrypted(&node, &cluster)?;
     the_adapters_tests_pass_here(&node)?;
     a_changed_bundle_is_taken_up(&node, &cluster)?;
+    the_console_shows_the_node(&mut node)?;
     a_corrupted_block_reboots_the_machine(&mut node)
 }
 

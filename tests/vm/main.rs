@@ -7,6 +7,7 @@ mod checkers; // every rendered file, taken by the service that reads it
 mod homelab; // one node of the example cluster: converged, closed, restarted, reloaded, corrupted
 mod kernel; // the agent's own tests on the kernel of the image
 mod samples; // the other sample files
+mod screen; // the status screen on the serial line
 mod site; // an image with an operator's own additions
 mod unknown; // a machine that no bundle has told who it is
 mod usb; // nodes that start from a medium

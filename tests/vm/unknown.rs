@@ -5,13 +5,16 @@ use trilith_tests::artifact;
 use trilith_tests::machine::{BOOT, Machine, Media, Nic, Place, REACTION, Spec, UUID};
 use trilith_tests::network::Network;
 
-/// It says on the console what a person needs to write it into the cluster file, touches nothing, and waits.
+use crate::screen::Terminal;
+
+/// It says on the console what a person needs to write it into the cluster file, touches nothing, and waits. A person who
+/// comes to the console finds the same on its screen, and can start the machine again, if that is what is wanted.
 #[test]
 fn without_a_bundle_the_console_says_what_it_saw() -> Result<()> {
     let network = Network::isolate()?;
     network.switch("sw0")?.tap("tap0")?;
     let mac = "52:54:00:00:63:01";
-    let machine = Machine::start(Spec {
+    let mut machine = Machine::start(Spec {
         name: "unknown".into(),
         image: artifact::image()?,
         media: Media::Disk,
@@ -23,5 +26,12 @@ fn without_a_bundle_the_console_says_what_it_saw() -> Result<()> {
     for seen in [mac, UUID, "unknown"] {
         console.wait(seen, REACTION)?;
     }
-    Ok(())
+    let mut terminal = Terminal::attach(&mut machine, "unknown")?;
+    terminal.shows(&["this machine does not know who it is", "no node bundle", mac], "")?;
+    terminal.keep("status")?;
+    terminal.picture()?;
+    terminal.press(b"r")?;
+    terminal.shows(&["Start this machine again?"], "")?;
+    terminal.press(b"y")?;
+    terminal.wait_reset()
 }

@@ -1,8 +1,9 @@
 //! The machine's console: what a person in front of it, or on its serial line, needs to read.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use nix::fcntl::OFlag;
@@ -31,7 +32,7 @@ impl Console {
             for message in receiver {
                 // A machine without a console, or one that is gone, must not stop the agent: the journal has
                 // the same news.
-                let _ = open().and_then(|mut console| console.write_all(message.as_bytes()));
+                let _ = write(&message);
             }
         });
         Self { messages: started.is_ok().then_some(sender) }
@@ -50,8 +51,46 @@ impl Console {
     }
 }
 
+/// Where the status screens (`trilith-console`) say on which consoles they are, in a folder for each.
+const SCREENS: &str = "/run/trilith-console";
+
+/// Writes on the console; not on one that shows a status screen, which says it all and more.
+fn write(message: &str) -> io::Result<()> {
+    match fs::read_to_string("/sys/class/tty/console/active") {
+        Ok(active) if has_screen(Path::new(SCREENS), &active) => Ok(()),
+        _ => open()?.write_all(message.as_bytes()),
+    }
+}
+
+/// Whether the last of these consoles, which is /dev/console, shows a status screen. `tty0` is the virtual console in
+/// sight: the first, as nothing is on any other.
+fn has_screen(screens: &Path, active: &str) -> bool {
+    let last = active.split_whitespace().next_back().unwrap_or_default();
+    let tty = if last == "tty0" { "tty1" } else { last };
+    screens.join(tty).join("screen").exists()
+}
+
 /// Opened for each message, as the kernel may give the console to another device meanwhile, and without making
 /// it this process's controlling terminal, whose end would be a SIGHUP.
 fn open() -> io::Result<File> {
     OpenOptions::new().write(true).custom_flags(OFlag::O_NOCTTY.bits()).open("/dev/console")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_with_a_screen_is_left_alone() {
+        let screens = tempfile::TempDir::new().unwrap();
+        let show = |tty: &str| {
+            fs::create_dir(screens.path().join(tty)).unwrap();
+            fs::write(screens.path().join(tty).join("screen"), "").unwrap();
+        };
+        let left = |active: &str| has_screen(screens.path(), active);
+        show("tty1");
+        assert!(left("tty0\n") && !left("tty0 ttyS0\n") && !left(""));
+        show("ttyS0");
+        assert!(left("tty0 ttyS0\n") && !left("tty0 ttyS1\n"));
+    }
 }

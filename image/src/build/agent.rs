@@ -13,7 +13,15 @@ use super::tools::Tools;
 use crate::exec;
 
 /// The agent's programs, and where they lie in the image: those that no person calls apart.
-const PROGRAMS: [(&str, &str); 2] = [("trilithd", "usr/bin"), ("trilith-rados", "usr/lib/trilith")];
+const PROGRAMS: [(&str, &str); 3] = [
+    ("trilithd", "usr/bin"),
+    ("trilith-rados", "usr/lib/trilith"),
+    ("trilith-console", "usr/lib/trilith"),
+];
+
+/// The crates that they are made of.
+const CRATES: [&str; 6] =
+    ["--package", "trilith-agent", "--package", "trilith-console", "--package", "trilith-metal"];
 
 /// What the initrd calls, and where it lies there.
 const INITRD: (&str, &str) = ("trilith-initrd", "usr/lib/trilith");
@@ -36,8 +44,7 @@ pub(crate) fn build(place: &Place, progress: &Progress, tools: &mut Tools) -> Re
     tools.bind(&cargo.home, true);
     let target = place.kept.join("agent");
     let mut command = cargo.command(tools, &place.top, &target);
-    command.args(["build", "--release", "--locked"]);
-    command.args(["--package", "trilith-agent", "--package", "trilith-metal"]);
+    command.args(["build", "--release", "--locked"]).args(CRATES);
     exec::run(&mut command, &place.log("agent"), &["Compiling", "error", "Finished"])?;
     let tree = place.kept.join("agent-tree");
     for (program, folder) in PROGRAMS {
@@ -47,8 +54,7 @@ pub(crate) fn build(place: &Place, progress: &Progress, tools: &mut Tools) -> Re
     let (program, folder) = INITRD;
     install(&target.join("release").join(program), &initrd.join(folder).join(program))?;
     let mut list = cargo.command(tools, &place.top, &target);
-    list.args(["tree", "--locked", "--package", "trilith-agent", "--package", "trilith-metal"]);
-    list.args(["--prefix", "none"]);
+    list.args(["tree", "--locked", "--prefix", "none"]).args(CRATES);
     list.args(["--edges", "normal", "--format", "{p}|{l}"]);
     Ok(Agent { initrd, tree, crates: exec::output(&mut list)? })
 }
