@@ -157,6 +157,12 @@ impl Machine {
         self.qmp.command("screendump", &json!({ "filename": path, "format": "png" })).map(drop)
     }
 
+    /// Presses keys of its keyboard together, by QEMU's names (QKeyCode).
+    pub fn press_keys(&mut self, keys: &[&str]) -> Result<()> {
+        let keys: Vec<_> = keys.iter().map(|key| json!({ "type": "qcode", "data": key })).collect();
+        self.qmp.command("send-key", &json!({ "keys": keys })).map(drop)
+    }
+
     /// QEMU's control socket.
     pub fn qmp(&mut self) -> &mut Qmp {
         &mut self.qmp

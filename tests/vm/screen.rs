@@ -113,6 +113,11 @@ pub(crate) fn the_console_shows_the_node(node: &mut Node<'_>) -> Result<()> {
     terminal.machine.console().wait("words across the screen", REACTION)?;
     terminal.shows(&status, "words across")?;
     terminal.picture()?;
+    terminal.machine.press_keys(&["alt", "f2"])?;
+    let console = terminal.machine.console().clone();
+    console.until("another virtual console has a screen too", REACTION, || {
+        node.ssh("test -e /run/trilith-console/tty2/screen")
+    })?;
     eprintln!("what the screens cost:\n{}", node.ssh(COST)?);
     Ok(())
 }

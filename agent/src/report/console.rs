@@ -53,21 +53,24 @@ impl Console {
 
 /// Where the status screens (`trilith-console`) say on which consoles they are, in a folder for each.
 const SCREENS: &str = "/run/trilith-console";
+/// The consoles of the kernel; the last of them is /dev/console.
+const CONSOLES: &str = "/sys/class/tty/console/active";
+/// The virtual console in sight, which `tty0` stands for.
+const IN_SIGHT: &str = "/sys/class/tty/tty0/active";
 
 /// Writes on the console; not on one that shows a status screen, which says it all and more.
 fn write(message: &str) -> io::Result<()> {
-    match fs::read_to_string("/sys/class/tty/console/active") {
-        Ok(active) if has_screen(Path::new(SCREENS), &active) => Ok(()),
-        _ => open()?.write_all(message.as_bytes()),
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    if has_screen(Path::new(SCREENS), &read(CONSOLES), &read(IN_SIGHT)) {
+        return Ok(());
     }
+    open()?.write_all(message.as_bytes())
 }
 
-/// Whether the last of these consoles, which is /dev/console, shows a status screen. `tty0` is the virtual console in
-/// sight: the first, as nothing is on any other.
-fn has_screen(screens: &Path, active: &str) -> bool {
-    let last = active.split_whitespace().next_back().unwrap_or_default();
-    let tty = if last == "tty0" { "tty1" } else { last };
-    screens.join(tty).join("screen").exists()
+fn has_screen(screens: &Path, consoles: &str, in_sight: &str) -> bool {
+    let last = consoles.split_whitespace().next_back().unwrap_or_default();
+    let tty = if last == "tty0" { in_sight.trim() } else { last };
+    !tty.is_empty() && screens.join(tty).join("screen").exists()
 }
 
 /// Opened for each message, as the kernel may give the console to another device meanwhile, and without making
@@ -87,9 +90,10 @@ mod tests {
             fs::create_dir(screens.path().join(tty)).unwrap();
             fs::write(screens.path().join(tty).join("screen"), "").unwrap();
         };
-        let left = |active: &str| has_screen(screens.path(), active);
+        let left = |consoles: &str| has_screen(screens.path(), consoles, "tty1\n");
         show("tty1");
         assert!(left("tty0\n") && !left("tty0 ttyS0\n") && !left(""));
+        assert!(!has_screen(screens.path(), "tty0\n", "tty2\n"));
         show("ttyS0");
         assert!(left("tty0 ttyS0\n") && !left("tty0 ttyS1\n"));
     }
