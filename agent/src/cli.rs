@@ -25,7 +25,7 @@ use crate::exit::Exit;
 use crate::peers::{Dialer, ask_once};
 use crate::reconcile::{self, Host};
 use crate::report::{Report, log, unix_now};
-use crate::system::bundle::Places;
+use crate::system::bundle::{Places, endorsement};
 use crate::system::ceph::Monitors;
 use crate::system::firmware;
 use crate::system::frr::Router;
@@ -182,7 +182,7 @@ async fn machine() -> Machine {
     let observed =
         Host::<Network>::observe(&mut Netlink::new(), &network::Desired::default()).await;
     let links = observed.map(|observed| observed.links).unwrap_or_default();
-    Machine::new(&firmware::read(), &links)
+    Machine::new(&firmware::read(), &links, endorsement())
 }
 
 async fn check(arg: &BundleArg) -> anyhow::Result<Exit> {

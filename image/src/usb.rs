@@ -2,6 +2,7 @@
 
 mod iso; // the first sectors of a disc
 mod medium; // what it is made of
+mod seal; // for one TPM alone
 mod target; // what it is written to
 
 use std::fs;
@@ -11,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use trilith_core::config::{Config, Match};
 use trilith_core::names::NodeId;
+use trilith_core::sealed;
 
 use crate::cluster::{self, Access};
 use crate::config;
@@ -25,7 +27,9 @@ use target::Target;
 /// bundle by `nodes[].match`. Started from a medium, a node keeps everything in
 /// memory.
 ///
-/// Bundles hold secrets, and whoever holds the medium can read them.
+/// Bundles hold secrets, and whoever holds the medium can read them, but for
+/// those of nodes whose `match` names their TPM's endorsement key: these are
+/// sealed to that TPM.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The cluster file.
@@ -62,8 +66,8 @@ pub(crate) fn run(options: &Options) -> Result<Exit> {
         Ok(bundles) => bundles,
         Err(exit) => return Ok(exit),
     };
-    let bundles = bundles.into_iter().map(|(node, text)| (format!("{node}.yaml"), text));
-    let medium = Medium::new(&image, &bundles.collect::<Vec<_>>())?;
+    let (files, readable) = files(cluster.config(), bundles)?;
+    let medium = Medium::new(&image, &files)?;
     let Some(target) = Target::open(&options.output, options.yes_wipe.as_deref(), medium.size())?
     else {
         return Ok(Exit::Failed);
@@ -71,10 +75,39 @@ pub(crate) fn run(options: &Options) -> Result<Exit> {
     target.write(&medium)?;
     let names = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     eprintln!("trilith: {} starts the nodes {names}", options.output.display());
-    eprintln!(
-        "trilith: their secrets are on it, readable by whoever holds it: keep it, or destroy it"
-    );
+    if readable.is_empty() {
+        eprintln!(
+            "trilith: their secrets are sealed: each bundle is for the TPM of its node alone"
+        );
+    } else {
+        eprintln!(
+            "trilith: the secrets of {} are on it, readable by whoever holds it: keep it, or destroy it",
+            readable.join(", ")
+        );
+    }
     Ok(Exit::Ok)
+}
+
+/// The bundles as files on the medium, and the names of the nodes whose secrets whoever holds it can read.
+fn files(
+    config: &Config,
+    bundles: Vec<(NodeId, String)>,
+) -> Result<(Vec<(String, String)>, Vec<String>)> {
+    let (mut files, mut readable) = (Vec::new(), Vec::new());
+    for (id, text) in bundles {
+        let node = config.node(id).context("a bundle of a node that the cluster does not have")?;
+        match &node.matches.tpm {
+            Some(tpm) => {
+                let sealed = seal::seal(node, tpm, &text)?;
+                files.push((format!("{id}{}", sealed::ENDING), serde_yaml::to_string(&sealed)?));
+            }
+            None => {
+                readable.push(node.name.to_string());
+                files.push((format!("{id}.yaml"), text));
+            }
+        }
+    }
+    Ok((files, readable))
 }
 
 /// The nodes that were asked for; or why not.
@@ -91,7 +124,7 @@ fn choose(file: &Path, config: &Config, asked: &[NodeId]) -> Result<Vec<NodeId>,
         return Ok(chosen);
     }
     Err(format!(
-        "{file}: no machine would be recognised as {}: give each `match` with mac, serial or uuid; a machine that starts \
+        "{file}: no machine would be recognised as {}: give each `match` with mac, serial, uuid or tpm; a machine that starts \
          from a medium without them shows what to write",
         unknown.join(", ")
     ))

@@ -98,6 +98,8 @@ fn identity(config: &Config, node: &Node) -> Section {
     facts.extend(serial.map(|serial| fact("match", format!("serial number {serial}"), "given")));
     let uuid = recognised.uuid.iter();
     facts.extend(uuid.map(|uuid| fact("match", format!("UUID {uuid}"), "given")));
+    let tpm = recognised.tpm.iter();
+    facts.extend(tpm.map(|tpm| fact("match", format!("TPM {tpm}"), "given")));
     if facts.len() == 3 {
         let because = "no match is given: the node needs its bundle on a medium or the disk";
         facts.push(fact("match", "nothing", because));

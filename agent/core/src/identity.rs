@@ -9,8 +9,9 @@ use std::fmt;
 
 use crate::bundle;
 use crate::config::{self, Config, Match};
-use crate::names::{HardwareSerial, HardwareUuid, MacAddr};
+use crate::names::{EndorsementKey, HardwareSerial, HardwareUuid, MacAddr};
 use crate::network::{ObservedKind, ObservedLink};
+use crate::sealed::Sealed;
 use crate::sighting::Firmware;
 
 #[cfg(test)]
@@ -25,6 +26,8 @@ pub struct Machine {
     pub serial: Option<String>,
     /// Its UUID (SMBIOS type 1), in lower case.
     pub uuid: Option<String>,
+    /// The endorsement key of its TPM, where one has been asked.
+    pub tpm: Option<EndorsementKey>,
 }
 
 /// By what a machine was recognised.
@@ -36,6 +39,8 @@ pub enum Mark {
     Serial(HardwareSerial),
     /// Its UUID.
     Uuid(HardwareUuid),
+    /// The endorsement key of its TPM.
+    Tpm,
 }
 
 /// One of many bundles, unread.
@@ -60,16 +65,25 @@ pub struct Chosen<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoChoice {
     /// None of them names this machine.
-    #[error("none of the {of} bundles there is for this machine{}", and_broken(.broken))]
+    #[error("none of the {of} bundles there is for this machine{}{}", of_others(.sealed), and_broken(.broken))]
     None {
         /// How many there are.
         of: usize,
+        /// Those that another TPM could open, by their nodes.
+        sealed: Vec<String>,
         /// Those that cannot be read.
         broken: Vec<String>,
     },
     /// More than one does.
     #[error("{} are both for this machine; write into each node's `match` what it alone has", .0.join(" and "))]
     Several(Vec<String>),
+}
+
+fn of_others(sealed: &[String]) -> String {
+    if sealed.is_empty() {
+        return String::new();
+    }
+    format!(" (sealed to TPMs of others: {})", sealed.join(", "))
 }
 
 fn and_broken(broken: &[String]) -> String {
@@ -81,23 +95,27 @@ fn and_broken(broken: &[String]) -> String {
 
 impl Machine {
     /// The machine with this firmware and these links; only NICs count.
-    pub fn new(firmware: &Firmware, links: &[ObservedLink]) -> Self {
+    pub fn new(firmware: &Firmware, links: &[ObservedLink], tpm: Option<EndorsementKey>) -> Self {
         let nics = links.iter().filter(|link| link.kind == ObservedKind::Nic);
         let word = |word: &Option<String>| Some(word.as_deref()?.trim().to_owned());
         Self {
             macs: nics.filter_map(|nic| nic.permanent_mac.or(nic.mac)).collect(),
             serial: word(&firmware.serial),
             uuid: word(&firmware.uuid).map(|uuid| uuid.to_lowercase()),
+            tpm,
         }
     }
 
     /// By what a rule recognises this machine, if it does.
     pub fn fits(&self, rule: &Match) -> Option<Mark> {
-        let Match { macs, serial, uuid } = rule;
+        let Match { macs, serial, uuid, tpm } = rule;
         let mac = macs.iter().find(|mac| self.macs.contains(mac)).map(|mac| Mark::Mac(*mac));
         let serial = serial.as_ref().filter(|it| self.serial.as_deref() == Some(it.as_str()));
         let uuid = uuid.as_ref().filter(|it| self.uuid.as_deref() == Some(it.as_str()));
-        mac.or_else(|| serial.cloned().map(Mark::Serial)).or_else(|| uuid.cloned().map(Mark::Uuid))
+        let tpm = tpm.as_ref().filter(|it| self.tpm.as_ref() == Some(it)).map(|_| Mark::Tpm);
+        mac.or_else(|| serial.cloned().map(Mark::Serial))
+            .or_else(|| uuid.cloned().map(Mark::Uuid))
+            .or(tpm)
     }
 }
 
@@ -108,8 +126,12 @@ impl Machine {
 pub fn choose<'a>(machine: &Machine, offers: &'a [Offer]) -> Result<Chosen<'a>, NoChoice> {
     // All bundles of a cluster carry the same cluster file: it is read once.
     let mut configs: BTreeMap<String, Option<Config>> = BTreeMap::new();
-    let (mut fitting, mut broken) = (Vec::new(), Vec::new());
+    let (mut fitting, mut sealed, mut broken) = (Vec::new(), Vec::new(), Vec::new());
     for offer in offers {
+        if let Some(other) = Sealed::parse(&offer.text) {
+            sealed.push(other.name.to_string());
+            continue;
+        }
         let Some((node, cluster)) = bundle::peek(&offer.text) else {
             broken.push(offer.name.clone());
             continue;
@@ -123,7 +145,7 @@ pub fn choose<'a>(machine: &Machine, offers: &'a [Offer]) -> Result<Chosen<'a>, 
         fitting.extend(mark.map(|mark| Chosen { offer, mark }));
     }
     match fitting.len() {
-        0 => Err(NoChoice::None { of: offers.len(), broken }),
+        0 => Err(NoChoice::None { of: offers.len(), sealed, broken }),
         1 => Ok(fitting.remove(0)),
         _ => {
             let name = |Chosen { offer, mark }: &Chosen<'_>| format!("{} ({mark})", offer.name);
@@ -138,6 +160,7 @@ impl fmt::Display for Mark {
             Self::Mac(mac) => write!(f, "by the MAC address {mac}"),
             Self::Serial(serial) => write!(f, "by the serial number {serial}"),
             Self::Uuid(uuid) => write!(f, "by the UUID {uuid}"),
+            Self::Tpm => f.write_str("by its TPM"),
         }
     }
 }

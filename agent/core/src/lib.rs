@@ -22,6 +22,7 @@ pub mod peers; // what the agents tell each other
 pub mod pools; // Ceph's pools, and how the whole cluster stands
 pub mod quorum; // form or join: when a coordinator with an empty data directory may do which
 pub mod render; // what the services of a node read
+pub mod sealed; // a bundle that one TPM alone can open
 pub mod secrets; // what one node must keep to itself
 pub mod services; // the units that run on a node, and the files that they read
 pub mod sighting; // what a node without a bundle tells the person in front of it

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::names::HardwareUuid;
+use crate::names::{EndorsementKey, HardwareUuid};
 use crate::network::{ObservedKind, ObservedLink};
 
 /// What firmware writes when its maker did not: such a text tells no machine from another.
@@ -39,6 +39,8 @@ pub struct Sighting {
     pub firmware: Firmware,
     /// Its links; only NICs count.
     pub links: Vec<ObservedLink>,
+    /// The endorsement key of its TPM, where one has been asked.
+    pub tpm: Option<EndorsementKey>,
     /// Where a bundle was looked for, in order, each with what was found there.
     pub places: Vec<String>,
 }
@@ -105,6 +107,9 @@ impl Sighting {
         if let Some(uuid) = uuid.and_then(|uuid| HardwareUuid::try_from(uuid).ok()) {
             let _ = writeln!(text, "      uuid: {uuid}");
         }
+        if let Some(tpm) = &self.tpm {
+            let _ = writeln!(text, "      tpm: {tpm}");
+        }
         text.push('\n');
     }
 }
@@ -133,6 +138,9 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
 
+    const KEY: &str =
+        "BMrUWaKAArY5TNAMFX4A9d3lz1yIAmnTEQ/yuVyRbV9xR0E5Rhy5e9ke2fDy4Mbr2F3RmEmFMTzzy2fcpR2y6WU=";
+
     fn nic(name: &str, mac: &str) -> ObservedLink {
         serde_yaml::from_str(&format!(
             "{{name: {name}, kind: nic, mac: '{mac}', driver: virtio_net, pci: '0000:00:03.0'}}"
@@ -153,6 +161,7 @@ mod tests {
                 nic("enp0s4", "52:54:00:12:34:57"),
                 serde_yaml::from_str("{name: lo, kind: !other loopback}").unwrap(),
             ],
+            tpm: Some(KEY.parse().unwrap()),
             places: vec![
                 "credential: none".into(),
                 "medium: none of the 3 bundles there is for this machine".into(),
@@ -181,6 +190,7 @@ nodes:
       mac: ["52:54:00:12:34:56", "52:54:00:12:34:57"]
       serial: "00123\"4"
       uuid: 1b4e28ba-2fa1-11d2-883f-0016d3cca427
+      tpm: BMrUWaKAArY5TNAMFX4A9d3lz1yIAmnTEQ/yuVyRbV9xR0E5Rhy5e9ke2fDy4Mbr2F3RmEmFMTzzy2fcpR2y6WU=
 
 "#;
         assert_eq!(sighting().text(), expected);

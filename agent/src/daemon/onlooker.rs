@@ -44,13 +44,14 @@ impl Onlooker {
             Ok(observed) => self.links = observed.links,
             Err(error) => warn!(error = %chain(&*error), "cannot look at the links"),
         }
-        Machine::new(&firmware::read(), &self.links)
+        Machine::new(&firmware::read(), &self.links, places::endorsement())
     }
 
     /// Shows which machine this is, for as long as nobody has said what it should be; only what is new.
     pub(super) fn show(&mut self) {
         let (links, places) = (self.links.clone(), self.told.clone());
-        let text = Sighting { firmware: firmware::read(), links, places }.text();
+        let tpm = places::endorsement();
+        let text = Sighting { firmware: firmware::read(), links, tpm, places }.text();
         if text != self.shown {
             info!("{text}");
             self.console.say("no node bundle");

@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use trilith_core::boot;
 use trilith_core::identity::Offer;
+use trilith_core::names::EndorsementKey;
+use trilith_core::sealed;
 
 use super::files::{self, ANYTHING, FileError};
 
 /// Where systemd keeps the unit's credentials: a person who runs `trilithd plan` sees what the agent sees.
 const CREDENTIALS: &str = "/run/credentials/trilithd.service";
 
-/// How the name of a bundle in a folder ends.
+/// How the name of a bundle in a folder ends; of one that is sealed to a TPM, as [`sealed::ENDING`] says.
 const ENDING: &str = ".yaml";
 
 /// One place where a bundle, or many, may lie.
@@ -98,11 +100,17 @@ pub(crate) fn in_memory() -> bool {
     Path::new(boot::FOLDER).join(boot::RAM).exists()
 }
 
+/// The endorsement key of this machine's TPM, where `trilith-tpm` has asked it in this boot.
+pub(crate) fn endorsement() -> Option<EndorsementKey> {
+    let text = std::fs::read_to_string(Path::new(boot::FOLDER).join(sealed::ENDORSEMENT)).ok()?;
+    text.trim().to_owned().try_into().ok()
+}
+
 /// Every bundle in a folder, by name.
 pub(crate) fn offers(folder: &Path) -> Result<Vec<Offer>, FileError> {
     let mut offers = Vec::new();
     for (name, _) in files::list(folder)? {
-        if !name.ends_with(ENDING) {
+        if ![ENDING, sealed::ENDING].iter().any(|ending| name.ends_with(ending)) {
             continue;
         }
         if let Some(found) = files::read(&folder.join(&name))? {

@@ -13,15 +13,15 @@ use super::tools::Tools;
 use crate::exec;
 
 /// The agent's programs, and where they lie in the image: those that no person calls apart.
-const PROGRAMS: [(&str, &str); 3] = [
+const PROGRAMS: [(&str, &str); 4] = [
     ("trilithd", "usr/bin"),
     ("trilith-rados", "usr/lib/trilith"),
     ("trilith-console", "usr/lib/trilith"),
+    ("trilith-tpm", "usr/lib/trilith"),
 ];
 
 /// The crates that they are made of.
-const CRATES: [&str; 6] =
-    ["--package", "trilith-agent", "--package", "trilith-console", "--package", "trilith-metal"];
+const CRATES: [&str; 4] = ["trilith-agent", "trilith-console", "trilith-metal", "trilith-tpm"];
 
 /// What the initrd calls, and where it lies there.
 const INITRD: (&str, &str) = ("trilith-initrd", "usr/lib/trilith");
@@ -44,7 +44,7 @@ pub(crate) fn build(place: &Place, progress: &Progress, tools: &mut Tools) -> Re
     tools.bind(&cargo.home, true);
     let target = place.kept.join("agent");
     let mut command = cargo.command(tools, &place.top, &target);
-    command.args(["build", "--release", "--locked"]).args(CRATES);
+    command.args(["build", "--release", "--locked"]).args(packages());
     exec::run(&mut command, &place.log("agent"), &["Compiling", "error", "Finished"])?;
     let tree = place.kept.join("agent-tree");
     for (program, folder) in PROGRAMS {
@@ -54,9 +54,14 @@ pub(crate) fn build(place: &Place, progress: &Progress, tools: &mut Tools) -> Re
     let (program, folder) = INITRD;
     install(&target.join("release").join(program), &initrd.join(folder).join(program))?;
     let mut list = cargo.command(tools, &place.top, &target);
-    list.args(["tree", "--locked", "--prefix", "none"]).args(CRATES);
+    list.args(["tree", "--locked", "--prefix", "none"]).args(packages());
     list.args(["--edges", "normal", "--format", "{p}|{l}"]);
     Ok(Agent { initrd, tree, crates: exec::output(&mut list)? })
+}
+
+/// The crates, as cargo wants them told.
+fn packages() -> impl Iterator<Item = &'static str> {
+    CRATES.iter().flat_map(|name| ["--package", name])
 }
 
 /// Copies the program, but only if it changed: its time is part of nothing, its bytes are.

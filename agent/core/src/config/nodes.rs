@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Link, NetworkName, NodeNetwork};
 use crate::names::{
-    ByteSize, Count, DiskId, HardwareSerial, HardwareUuid, Host, IfName, LabelKey, LabelValue,
-    MacAddr, NodeId, NodeName, SecretName,
+    ByteSize, Count, DiskId, EndorsementKey, HardwareSerial, HardwareUuid, Host, IfName, LabelKey,
+    LabelValue, MacAddr, NodeId, NodeName, SecretName,
 };
 
 /// One node, everything resolved.
@@ -105,6 +105,8 @@ pub struct Match {
     pub serial: Option<HardwareSerial>,
     /// The firmware's UUID.
     pub uuid: Option<HardwareUuid>,
+    /// The endorsement key of its TPM. On a medium the node's bundle is sealed to it.
+    pub tpm: Option<EndorsementKey>,
 }
 
 /// A management controller (IPMI).

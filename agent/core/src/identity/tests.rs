@@ -24,7 +24,7 @@ fn machine(mac: &str) -> Machine {
         uuid: Some("1B4E28BA-2FA1-11D2-883F-0016D3CCA427".into()),
         ..Firmware::default()
     };
-    Machine::new(&firmware, &links)
+    Machine::new(&firmware, &links, None)
 }
 
 #[test]

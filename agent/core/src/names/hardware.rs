@@ -1,5 +1,8 @@
 //! How hardware is told apart.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
 use super::{require, text_value};
 
 text_value! {
@@ -40,6 +43,20 @@ text_value! {
         is_uuid(uuid),
         "a UUID is 8-4-4-4-12 lower-case hex digits, such as 1b4e28ba-2fa1-11d2-883f-0016d3cca427",
     )
+}
+
+text_value! {
+    /// The public endorsement key of a machine's TPM: ECC, NIST P-256 (TCG EK Credential Profile, template L-2), as an
+    /// uncompressed point (SEC 1, 2.3.3) in base64.
+    EndorsementKey, |key| require(
+        is_point(key),
+        "an endorsement key is what the console of a machine without a bundle shows behind `tpm:`, 88 characters",
+    )
+}
+
+/// An uncompressed point of a curve of 256 bits: 4, then both coordinates.
+fn is_point(text: &str) -> bool {
+    BASE64_STANDARD.decode(text).is_ok_and(|point| point.len() == 65 && point[0] == 4)
 }
 
 fn is_hex(text: &str, digits: usize) -> bool {

@@ -88,6 +88,7 @@ fn matches(node: &MergedNode) -> Match {
         macs: items(&raw.mac).map(|(mac, _)| *mac).collect(),
         serial: raw.serial.get().cloned(),
         uuid: raw.uuid.get().cloned(),
+        tpm: raw.tpm.get().cloned(),
     }
 }
 
@@ -249,6 +250,7 @@ fn unique(check: Check<'_>, nodes: &[MergedNode]) {
     let mut macs = Unique::new(check, "MAC address");
     let mut serials = Unique::new(check, "serial number");
     let mut uuids = Unique::new(check, "UUID");
+    let mut tpms = Unique::new(check, "endorsement key");
     for node in nodes {
         if let Some((id, spot)) = node.id.at() {
             ids.take(*id, node, spot, "give each node an ID of its own");
@@ -270,6 +272,9 @@ fn unique(check: Check<'_>, nodes: &[MergedNode]) {
         }
         if let Some((uuid, spot)) = raw.uuid.at() {
             uuids.take(uuid.clone(), node, spot, "match each node by something that only it has");
+        }
+        if let Some((tpm, spot)) = raw.tpm.at() {
+            tpms.take(tpm.clone(), node, spot, "each TPM has a key of its own");
         }
     }
 }

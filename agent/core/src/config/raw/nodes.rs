@@ -7,8 +7,8 @@ use super::{AddressV4, AddressV6, List, RawLink};
 use crate::config::given::{Given, Table};
 use crate::config::{DiskKind, NetworkName};
 use crate::names::{
-    ByteSize, Count, DiskId, HardwareSerial, HardwareUuid, Host, IfName, LabelKey, LabelValue,
-    MacAddr, Mtu, NodeId, NodeName, SecretName,
+    ByteSize, Count, DiskId, EndorsementKey, HardwareSerial, HardwareUuid, Host, IfName, LabelKey,
+    LabelValue, MacAddr, Mtu, NodeId, NodeName, SecretName,
 };
 
 /// One node.
@@ -67,6 +67,9 @@ pub(in crate::config) struct RawMatch {
     pub(in crate::config) serial: Given<HardwareSerial>,
     /// The firmware's UUID.
     pub(in crate::config) uuid: Given<HardwareUuid>,
+    /// The public endorsement key of its TPM (ECC P-256, base64), as its console shows it. On a medium the node's bundle
+    /// is sealed to that TPM.
+    pub(in crate::config) tpm: Given<EndorsementKey>,
 }
 
 /// A management controller (IPMI).
