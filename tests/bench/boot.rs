@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use trilith_tests::artifact;
 use trilith_tests::cluster::{Cluster, cable};
 use trilith_tests::command::run;
-use trilith_tests::machine::{BOOT, Machine, Media, Nic, Spec};
+use trilith_tests::machine::{BOOT, Disk, Machine, Nic, Spec};
 use trilith_tests::network::Network;
 
 use crate::table::{Table, median, seconds};
@@ -42,8 +42,8 @@ fn boot(
 ) -> Result<f64> {
     let bundle = bundle.map(String::from);
     let start = Instant::now();
-    let (name, nics, media) = (name.into(), nics.to_vec(), Media::Disk);
-    let machine = Machine::start(Spec { name, image, media, bundle, nics })?;
+    let (disks, nics) = (vec![Disk::of(image)], nics.to_vec());
+    let machine = Machine::start(Spec { disks, bundle, nics, ..Spec::new(name) })?;
     machine.console().wait(until, BOOT)?;
     Ok(start.elapsed().as_secs_f64())
 }

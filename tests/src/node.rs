@@ -11,7 +11,7 @@ use crate::artifact;
 use crate::cluster::{Cluster, cable, pings};
 use crate::command::{run, sh};
 use crate::console::Console;
-use crate::machine::{BOOT, Machine, Media, REACTION, Spec};
+use crate::machine::{BOOT, Disk, Hardware, Machine, REACTION, Spec};
 use crate::network::Network;
 
 /// A node of a cluster file in a virtual machine, with this thread's network as its peer.
@@ -35,28 +35,28 @@ impl<'a> Node<'a> {
         id: u16,
         image: PathBuf,
     ) -> Result<Self> {
-        let nics = cable(network, cluster.node(id)?)?;
         let spec = Spec {
-            name: cluster.node(id)?.name.to_string(),
-            image,
-            media: Media::Disk,
+            disks: vec![Disk::of(image)],
             bundle: Some(cluster.bundle(id)?),
-            nics,
+            ..Self::spec(network, cluster, id)?
         };
-        Ok(Self { machine: Machine::start(spec)?, cluster, id })
+        Self::switch_on(Hardware::assemble(spec)?, cluster, id)
     }
 
-    /// The same from a medium of [`Cluster::medium`], with no bundle but what is on that.
-    pub fn boot_medium(
-        network: &Network,
-        cluster: &'a Cluster,
-        id: u16,
-        (image, media): (PathBuf, Media),
-    ) -> Result<Self> {
-        let nics = cable(network, cluster.node(id)?)?;
-        let name = cluster.node(id)?.name.to_string();
-        let spec = Spec { name, image, media, bundle: None, nics };
-        Ok(Self { machine: Machine::start(spec)?, cluster, id })
+    /// Its machine, with its cables but no disk and no bundle: [`Node::switch_on`] starts it. Cables are laid once.
+    pub fn spec(network: &Network, cluster: &Cluster, id: u16) -> Result<Spec> {
+        let node = cluster.node(id)?;
+        Ok(Spec { nics: cable(network, node)?, ..Spec::new(node.name.as_str()) })
+    }
+
+    /// Switches on a machine that [`Node::spec`] describes, for the first time or again.
+    pub fn switch_on(hardware: Hardware, cluster: &'a Cluster, id: u16) -> Result<Self> {
+        Ok(Self { machine: hardware.start()?, cluster, id })
+    }
+
+    /// Takes its power away.
+    pub fn kill(self) -> Hardware {
+        self.machine.kill()
     }
 
     /// The machine that it runs in.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use trilith_tests::artifact;
-use trilith_tests::machine::{BOOT, Machine, Media, Nic, Place, REACTION, Spec, UUID};
+use trilith_tests::machine::{BOOT, Disk, Machine, Nic, Place, REACTION, Spec, UUID};
 use trilith_tests::network::Network;
 
 use crate::screen::Terminal;
@@ -15,11 +15,9 @@ fn without_a_bundle_the_console_says_what_it_saw() -> Result<()> {
     network.switch("sw0")?.tap("tap0")?;
     let mac = "52:54:00:00:63:01";
     let mut machine = Machine::start(Spec {
-        name: "unknown".into(),
-        image: artifact::image()?,
-        media: Media::Disk,
-        bundle: None,
+        disks: vec![Disk::of(artifact::image()?)],
         nics: vec![Nic { mac: mac.into(), tap: "tap0".into(), place: Place::Slot }],
+        ..Spec::new("unknown")
     })?;
     let console = machine.console();
     console.wait("no node bundle", BOOT)?;

@@ -3,26 +3,27 @@
 use anyhow::{Result, ensure};
 use trilith_tests::artifact;
 use trilith_tests::cluster::Cluster;
-use trilith_tests::machine::{BOOT, Machine, Media, Nic, Place, REACTION, Spec};
+use trilith_tests::machine::{BOOT, Bus, Disk, Hardware, Machine, Nic, Place, REACTION, Spec};
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 
 #[test]
 fn a_stick_starts_the_node_that_the_machine_is() -> Result<()> {
-    starts(Media::Stick)
+    starts(Bus::Usb)
 }
 
 #[test]
 fn a_disc_starts_the_node_that_the_machine_is() -> Result<()> {
-    starts(Media::Disc)
+    starts(Bus::Optical)
 }
 
 /// The bundle is found among those of all nodes, nothing that was there before is changed, and the console says both.
-fn starts(media: Media) -> Result<()> {
+fn starts(bus: Bus) -> Result<()> {
     let network = Network::isolate()?;
     let cluster = Cluster::sample(&artifact::cluster("homelab.yaml"))?;
-    let medium = cluster.medium(&artifact::image()?)?;
-    let node = Node::boot_medium(&network, &cluster, 2, (medium, media))?;
+    let mut spec = Node::spec(&network, &cluster, 2)?;
+    spec.disks = vec![Disk::medium(cluster.medium(&artifact::image()?)?, bus)];
+    let node = Node::switch_on(Hardware::assemble(spec)?, &cluster, 2)?;
     node.console().wait("booted from a medium with 3 bundles", BOOT)?;
     node.console().wait("this is node hv2 (ID 2) of cluster home", BOOT)?;
     node.console().wait("medium: taken, by the MAC address 52:54:00:00:02:00", REACTION)?;
@@ -46,11 +47,9 @@ fn a_stranger_is_shown_what_to_write() -> Result<()> {
     let cluster = Cluster::sample(&artifact::cluster("homelab.yaml"))?;
     let mac = "52:54:00:00:63:01";
     let machine = Machine::start(Spec {
-        name: "stranger".into(),
-        image: cluster.medium(&artifact::image()?)?,
-        media: Media::Stick,
-        bundle: None,
+        disks: vec![Disk::medium(cluster.medium(&artifact::image()?)?, Bus::Usb)],
         nics: vec![Nic { mac: mac.into(), tap: "tap0".into(), place: Place::Slot }],
+        ..Spec::new("stranger")
     })?;
     let console = machine.console();
     console.wait("medium: refused: none of the 3 bundles there is for this machine", BOOT)?;

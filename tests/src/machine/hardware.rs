@@ -1,0 +1,161 @@
+//! A machine while it is off: its disks and its firmware's variables, which stay when it is switched off or loses power.
+
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use tempfile::TempDir;
+
+use super::{Disk, FIRMWARE, Machine, Nic, UUID, VARIABLES, in_tools, nic};
+use crate::accel::Accel;
+use crate::artifact;
+
+/// What a machine is made of.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// Names the machine and its log; also its hardware serial number.
+    pub name: String,
+    /// Its disks, sticks and discs. The firmware finds them by itself and remembers what it found; it starts from removable
+    /// ones first, as long as nobody has told it otherwise, and from the network if no disk starts.
+    pub disks: Vec<Disk>,
+    /// The node bundle, given as a systemd credential by SMBIOS.
+    pub bundle: Option<String>,
+    /// In the order of their slots.
+    pub nics: Vec<Nic>,
+    /// MiB.
+    pub memory: u32,
+}
+
+impl Spec {
+    /// A machine of this name with nothing plugged in.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.into(), disks: vec![], bundle: None, nics: vec![], memory: 2048 }
+    }
+}
+
+/// A machine that is off. What was written to its disks and to its firmware's variables is still there; all of it goes
+/// when this value goes out of scope.
+#[derive(Debug)]
+pub struct Hardware {
+    /// What it is made of. What is changed here counts from the next start: a stick pulled, a disk put in.
+    pub spec: Spec,
+    folder: TempDir,
+}
+
+impl Hardware {
+    /// Puts a new machine together.
+    pub fn assemble(spec: Spec) -> Result<Self> {
+        let folder = folder(&spec.name)?;
+        fs::copy(artifact::tools()?.join(VARIABLES), folder.path().join("vars.fd"))
+            .context("cannot copy the firmware's variables")?;
+        let hardware = Self { spec, folder };
+        hardware.make_disks()?;
+        Ok(hardware)
+    }
+
+    /// Switches it on.
+    pub fn start(self) -> Result<Machine> {
+        Machine::switch_on(self)
+    }
+
+    /// The disk of this serial number.
+    pub fn disk(&self, serial: &str) -> Result<&Disk> {
+        let found = self.spec.disks.iter().find(|disk| disk.serial == serial);
+        found.with_context(|| format!("{} has no disk {serial}", self.spec.name))
+    }
+
+    /// The file that holds the disk of this serial number.
+    pub fn file(&self, serial: &str) -> Result<PathBuf> {
+        Ok(self.disk(serial)?.file(self.folder()))
+    }
+
+    /// Takes out the disk, stick or disc of this serial number. Its file stays, should it be put back.
+    pub fn pull(&mut self, serial: &str) -> Result<Disk> {
+        let at = self.spec.disks.iter().position(|disk| disk.serial == serial);
+        let at = at.with_context(|| format!("{} has no disk {serial}", self.spec.name))?;
+        Ok(self.spec.disks.remove(at))
+    }
+
+    /// Forgets all that the firmware has remembered, as an empty battery does.
+    pub fn forget(&self) -> Result<()> {
+        let kept = self.folder().join("vars.fd");
+        fs::copy(artifact::tools()?.join(VARIABLES), kept)
+            .context("cannot copy the firmware's variables")
+            .map(drop)
+    }
+
+    /// A folder for files that belong to this machine; it goes when the machine goes.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Makes those that are not there yet.
+    fn make_disks(&self) -> Result<()> {
+        self.spec.disks.iter().try_for_each(|disk| disk.make(self.folder()))
+    }
+
+    /// QEMU, ready to be started; what it complains about goes to the file `stderr`.
+    pub(super) fn qemu(&self) -> Result<Command> {
+        self.make_disks()?;
+        if let Some(bundle) = &self.spec.bundle {
+            fs::write(self.folder().join("smbios"), credential(bundle))?;
+        }
+        let mut folders = vec![self.folder()];
+        for disk in &self.spec.disks {
+            folders.extend(disk.outside()?.filter(|outside| !folders.contains(outside)));
+        }
+        let complaints = File::create(self.folder().join("stderr"))?;
+        let mut qemu = in_tools("qemu-system-x86_64", &folders)?;
+        qemu.args(self.arguments()?);
+        qemu.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(complaints);
+        Ok(qemu)
+    }
+
+    /// QEMU's arguments. None of the paths may have a blank in it.
+    fn arguments(&self) -> Result<Vec<String>> {
+        let spec = &self.spec;
+        let at = |name: &str| self.folder().join(name).display().to_string();
+        let mut arguments: Vec<String> = Accel::find()?.arguments().map(String::from).into();
+        let mut add = |text: &str| arguments.extend(text.split_whitespace().map(String::from));
+        add(&format!("-name {} -nodefaults -no-user-config -display none", spec.name));
+        add(&format!("-machine q35 -smp 2 -m {}", spec.memory));
+        add("-device virtio-rng-pci -device VGA -serial stdio -device qemu-xhci,id=usb");
+        add(&format!("-drive if=pflash,format=raw,readonly=on,file={FIRMWARE}"));
+        add(&format!("-drive if=pflash,format=raw,file={}", at("vars.fd")));
+        for (number, disk) in spec.disks.iter().enumerate() {
+            add(&disk.arguments(number, self.folder()));
+        }
+        add(&format!("-smbios type=1,serial={} -uuid {UUID}", spec.name));
+        add(&format!("-qmp unix:{},server=on,wait=off", at("qmp")));
+        if let Ok(more) = env::var("TRILITH_KERNEL_ARGUMENTS") {
+            // For a person in search of a fault, such as `systemd.journald.forward_to_console`.
+            let text = format!("io.systemd.stub.kernel-cmdline-extra={more}");
+            fs::write(self.folder().join("cmdline"), text)?;
+            add(&format!("-smbios type=11,path={}", at("cmdline")));
+        }
+        if spec.bundle.is_some() {
+            add(&format!("-smbios type=11,path={}", at("smbios")));
+        }
+        add(&nic::arguments(&spec.nics));
+        Ok(arguments)
+    }
+}
+
+fn folder(name: &str) -> Result<TempDir> {
+    let runs = artifact::target().join("vm/run");
+    fs::create_dir_all(&runs).with_context(|| format!("cannot make {}", runs.display()))?;
+    let runs = runs.canonicalize()?;
+    tempfile::Builder::new()
+        .prefix(&format!("{name}."))
+        .tempdir_in(runs)
+        .context("cannot make a folder")
+}
+
+/// One string of SMBIOS type 11, as systemd reads credentials from it.
+fn credential(bundle: &str) -> String {
+    format!("io.systemd.credential.binary:trilith.bundle={}", BASE64_STANDARD.encode(bundle))
+}
