@@ -151,10 +151,16 @@ impl Cluster {
     /// What `trilith usb` makes of a release's image: a medium with the bundles of all nodes, in the cluster's folder.
     pub fn medium(&self, image: &Path) -> Result<PathBuf> {
         let output = self.at("medium.raw");
-        let mut usb = Command::new(artifact::program("trilith")?);
-        usb.arg("usb").arg(self.at(FILE)).arg("--image").arg(image).arg("--output").arg(&output);
-        run(usb.arg("--identity").arg(self.at(IDENTITY)))?;
+        run(&mut self.usb(image, &output)?)?;
         Ok(output)
+    }
+
+    /// `trilith usb`, with this output.
+    pub fn usb(&self, image: &Path, output: &Path) -> Result<Command> {
+        let mut usb = Command::new(artifact::program("trilith")?);
+        usb.arg("usb").arg(self.at(FILE)).arg("--image").arg(image).arg("--output").arg(output);
+        usb.arg("--identity").arg(self.at(IDENTITY));
+        Ok(usb)
     }
 
     /// A bundle whose text was changed, signed anew by the cluster's authority: what is wrong with it is then not that it

@@ -16,10 +16,12 @@ use crate::qmp::Qmp;
 mod disk; // its disks
 mod hardware; // what stays of it when it is off
 mod nic; // its network cards
+mod tpm; // its TPM
 
 pub use disk::{Bus, Content, Disk};
 pub use hardware::{Hardware, Spec};
 pub use nic::{Nic, Place};
+use tpm::Tpm;
 
 /// UEFI firmware, by its path in the tools tree.
 pub(crate) const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
@@ -47,6 +49,7 @@ struct Running {
     qemu: Child,
     console: Console,
     qmp: Qmp,
+    _tpm: Option<Tpm>,
 }
 
 impl Machine {
@@ -63,6 +66,7 @@ impl Machine {
         let opened =
             OpenOptions::new().create(true).write(true).truncate(fresh).append(!fresh).open(&log);
         let log: File = opened.with_context(|| format!("cannot write {}", log.display()))?;
+        let tpm = hardware.spec.tpm.then(|| Tpm::start(hardware.folder())).transpose()?;
         let mut qemu = hardware.qemu()?.spawn().context("cannot start QEMU")?;
         let console = Console::read(qemu.stdout.take().context("QEMU has no stdout")?, log);
         let qmp = console.until("QEMU listens", REACTION, || Qmp::connect(&socket));
@@ -72,7 +76,7 @@ impl Machine {
             let complaints = fs::read_to_string(hardware.folder().join("stderr"));
             error.context(format!("QEMU says: {}", complaints.unwrap_or_default()))
         })?;
-        Ok(Self { running: Running { qemu, console, qmp }, hardware })
+        Ok(Self { running: Running { qemu, console, qmp, _tpm: tpm }, hardware })
     }
 
     /// Takes its power away (SIGKILL). It can be started again.
@@ -102,10 +106,10 @@ impl Machine {
         self.qmp().command("screendump", &json!({ "filename": path, "format": "png" })).map(drop)
     }
 
-    /// Presses keys of its keyboard together, by QEMU's names (QKeyCode).
+    /// Presses keys of its keyboard together, by QEMU's names (`QKeyCode`).
     pub fn press_keys(&mut self, keys: &[&str]) -> Result<()> {
         let keys: Vec<_> = keys.iter().map(|key| json!({ "type": "qcode", "data": key })).collect();
-        self.qmp.command("send-key", &json!({ "keys": keys })).map(drop)
+        self.qmp().command("send-key", &json!({ "keys": keys })).map(drop)
     }
 
     /// QEMU's control socket.

@@ -1,9 +1,11 @@
 //! Nodes that start from a medium: the same bytes as a stick and as a disc.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use serde_yaml::Value;
+use trilith_core::names::EndorsementKey;
 use trilith_tests::artifact;
 use trilith_tests::cluster::Cluster;
-use trilith_tests::machine::{BOOT, Bus, Disk, Hardware, Machine, Nic, Place, REACTION, Spec};
+use trilith_tests::machine::{BOOT, Bus, Disk, Hardware, Machine, REACTION};
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 
@@ -39,20 +41,39 @@ fn starts(bus: Bus) -> Result<()> {
     Ok(())
 }
 
-/// A machine that no bundle on the medium is for.
+/// A machine that no bundle on the medium is for. What it shows is written into the cluster file, its TPM alone; then the
+/// bundle on the medium is its own, and nobody else can read it.
 #[test]
-fn a_stranger_is_shown_what_to_write() -> Result<()> {
+fn a_stranger_is_shown_what_to_write_and_is_known_by_its_tpm() -> Result<()> {
     let network = Network::isolate()?;
-    network.switch("sw0")?.tap("tap0")?;
     let cluster = Cluster::sample(&artifact::cluster("homelab.yaml"))?;
-    let mac = "52:54:00:00:63:01";
-    let machine = Machine::start(Spec {
-        disks: vec![Disk::medium(cluster.medium(&artifact::image()?)?, Bus::Usb)],
-        nics: vec![Nic { mac: mac.into(), tap: "tap0".into(), place: Place::Slot }],
-        ..Spec::new("stranger")
-    })?;
+    let mut spec = Node::spec(&network, &cluster, 2)?;
+    for nic in &mut spec.nics {
+        nic.mac = nic.mac.replace("52:54:00:00:02:", "52:54:00:00:63:");
+    }
+    let mac = spec.nics.first().context("the node has no NIC")?.mac.clone();
+    spec.disks = vec![Disk::medium(cluster.medium(&artifact::image()?)?, Bus::Usb)];
+    spec.tpm = true;
+    let machine = Machine::start(spec)?;
     let console = machine.console();
     console.wait("medium: refused: none of the 3 bundles there is for this machine", BOOT)?;
-    console.wait(&format!("mac: [\"{mac}\"]"), REACTION)?;
+    console.wait(&format!("mac: [\"{mac}\""), REACTION)?;
+    let tpm = console.until("the key of its TPM", REACTION, || {
+        let line = console.wait("      tpm: ", REACTION)?;
+        Ok(EndorsementKey::try_from(line.trim().trim_start_matches("tpm: ").to_owned())?)
+    })?;
+    eprintln!("the machine's TPM: {tpm}");
+
+    let mut hardware = machine.kill();
+    cluster.edit(|file| file["nodes"][1]["match"] = mapping("tpm", tpm.as_str()))?;
+    hardware.spec.disks = vec![Disk::medium(cluster.medium(&artifact::image()?)?, Bus::Usb)];
+    let machine = hardware.start()?;
+    let console = machine.console();
+    console.wait("hv2: opened by this machine's TPM", BOOT)?;
+    console.wait("medium: taken, by its TPM", REACTION)?;
     Ok(())
+}
+
+fn mapping(key: &str, value: &str) -> Value {
+    Value::Mapping([(key.into(), value.into())].into_iter().collect())
 }

@@ -161,7 +161,7 @@ mod tests {
                 nic("enp0s4", "52:54:00:12:34:57"),
                 serde_yaml::from_str("{name: lo, kind: !other loopback}").unwrap(),
             ],
-            tpm: Some(KEY.parse().unwrap()),
+            tpm: Some(KEY.to_owned().try_into().unwrap()),
             places: vec![
                 "credential: none".into(),
                 "medium: none of the 3 bundles there is for this machine".into(),

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use tempfile::TempDir;
 
-use super::{Disk, FIRMWARE, Machine, Nic, UUID, VARIABLES, in_tools, nic};
+use super::{Disk, FIRMWARE, Machine, Nic, UUID, VARIABLES, in_tools, nic, tpm};
 use crate::accel::Accel;
 use crate::artifact;
 
@@ -28,12 +28,21 @@ pub struct Spec {
     pub nics: Vec<Nic>,
     /// MiB.
     pub memory: u32,
+    /// Whether it has a TPM.
+    pub tpm: bool,
 }
 
 impl Spec {
     /// A machine of this name with nothing plugged in.
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), disks: vec![], bundle: None, nics: vec![], memory: 2048 }
+        Self {
+            name: name.into(),
+            disks: vec![],
+            bundle: None,
+            nics: vec![],
+            memory: 2048,
+            tpm: false,
+        }
     }
 }
 
@@ -136,6 +145,9 @@ impl Hardware {
             let text = format!("io.systemd.stub.kernel-cmdline-extra={more}");
             fs::write(self.folder().join("cmdline"), text)?;
             add(&format!("-smbios type=11,path={}", at("cmdline")));
+        }
+        if spec.tpm {
+            add(&tpm::arguments(self.folder()));
         }
         if spec.bundle.is_some() {
             add(&format!("-smbios type=11,path={}", at("smbios")));
