@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use crossterm::cursor::Hide;
 use crossterm::event::{Event, read};
+use crossterm::execute;
+use crossterm::terminal::{Clear, ClearType};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use tokio::sync::mpsc::{Receiver, channel};
@@ -66,6 +69,13 @@ impl Drop for Shown {
 
 type Paper = Terminal<CrosstermBackend<Stdout>>;
 
+/// An empty screen. Not by [`Terminal::clear`], which asks the terminal where its cursor is, while [`keys`] reads all that
+/// the terminal says.
+fn blank() -> Result<Paper> {
+    execute!(stdout(), Clear(ClearType::All), Hide)?;
+    Ok(Terminal::new(CrosstermBackend::new(stdout()))?)
+}
+
 /// The screen and what fills it.
 struct Life {
     paper: Paper,
@@ -75,14 +85,11 @@ struct Life {
 }
 
 async fn live() -> Result<End> {
-    let mut paper = Terminal::new(CrosstermBackend::new(stdout()))?;
-    paper.clear()?;
-    paper.hide_cursor()?;
     let (news, mut incoming) = channel(WAITING);
     spawn_local(follow_status(news.clone()));
     let mut keys = keys();
     let mut kernel = Kernel::listen();
-    let mut life = Life { paper, screen: Screen::default(), filler: None, news };
+    let mut life = Life { paper: blank()?, screen: Screen::default(), filler: None, news };
     life.draw()?;
     loop {
         // Cancel safety: receivers and the kernel's log keep what was not taken.
@@ -140,7 +147,8 @@ impl Life {
             Deed::Repaint => self.repaint()?,
             Deed::Turn(page) => self.turn(page)?,
             Deed::Reboot => {
-                self.paper.clear()?;
+                // What the machine says while it goes down stands on an empty screen; without one it goes down too.
+                let _ = blank();
                 return Ok(Some(End::Reboot));
             }
         }
@@ -162,7 +170,7 @@ impl Life {
     }
 
     fn repaint(&mut self) -> Result<()> {
-        self.paper.clear()?;
+        self.paper = blank()?;
         self.draw()
     }
 }
