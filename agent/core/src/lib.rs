@@ -6,6 +6,7 @@ pub mod bundle; // what one node gets
 pub mod ceph; // the coordinator's Ceph monitor and manager
 pub mod config; // the cluster file: YAML text -> merged -> valid Config
 pub mod diagnosis; // what a person asks a node for when something is wrong
+pub mod efi; // what the firmware starts, and the node's own boot entries
 pub mod explain; // every derived value of a node with its derivation
 pub mod frr; // the routing sessions of a node
 #[cfg(test)]
