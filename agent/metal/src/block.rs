@@ -10,7 +10,7 @@ use trilith_core::boot::Partition;
 
 /// Where things are.
 #[derive(Debug, Clone)]
-pub(crate) struct Devices {
+pub struct Devices {
     /// Every block device of the kernel, as links.
     block: PathBuf,
     /// What udev knows of each.
@@ -19,9 +19,9 @@ pub(crate) struct Devices {
 
 /// A block device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Device {
+pub struct Device {
     /// The kernel's name.
-    pub(crate) name: String,
+    pub name: String,
     /// The folder that describes it.
     folder: PathBuf,
     /// udev's properties.
@@ -30,7 +30,7 @@ pub(crate) struct Device {
 
 impl Device {
     /// One of udev's properties.
-    pub(crate) fn property(&self, name: &str) -> Option<&str> {
+    pub fn property(&self, name: &str) -> Option<&str> {
         self.properties.get(name).map(String::as_str)
     }
 
@@ -42,12 +42,12 @@ impl Device {
 
 impl Devices {
     /// This machine's.
-    pub(crate) fn here() -> Self {
+    pub fn here() -> Self {
         Self { block: "/sys/class/block".into(), udev: "/run/udev/data".into() }
     }
 
     /// Every block device that udev has finished with.
-    pub(crate) fn all(&self) -> Result<Vec<Device>> {
+    pub fn all(&self) -> Result<Vec<Device>> {
         let failed = || format!("cannot read {}", self.block.display());
         let mut all = Vec::new();
         for entry in fs::read_dir(&self.block).with_context(failed)? {
@@ -63,9 +63,30 @@ impl Devices {
     }
 
     /// Every partition of a GPT.
-    pub(crate) fn partitions(&self) -> Result<Vec<Partition>> {
+    pub fn partitions(&self) -> Result<Vec<Partition>> {
         Ok(self.all()?.iter().filter_map(partition).collect())
     }
+
+    /// Where on the disk the partition of this UUID (in lower case) lies.
+    pub fn extent(&self, disk: &str, uuid: &str) -> Result<Extent> {
+        let mut all = self.all()?.into_iter();
+        let is_it = |device: &Device| {
+            partition(device).is_some_and(|it| it.disk == disk && it.uuid == uuid)
+        };
+        let found = all.find(is_it).with_context(|| format!("no partition {uuid} on {disk}"))?;
+        extent(&found).with_context(|| format!("the kernel does not say where {uuid} lies"))
+    }
+}
+
+/// Where a partition lies on its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its first block, in logical blocks of the disk.
+    pub start: u64,
+    /// Its length in logical blocks.
+    pub size: u64,
 }
 
 fn partition(device: &Device) -> Option<Partition> {
@@ -81,6 +102,18 @@ fn partition(device: &Device) -> Option<Partition> {
     })
 }
 
+/// The kernel counts in units of 512 bytes, whatever the disk does.
+fn extent(device: &Device) -> Option<Extent> {
+    let number = |path: &Path| word(path)?.parse::<u64>().ok();
+    let block = number(&device.disk()?.join("queue/logical_block_size"))?;
+    let blocks = |name: &str| (number(&device.folder.join(name))? * 512).checked_div(block);
+    Some(Extent {
+        number: number(&device.folder.join("partition"))?.try_into().ok()?,
+        start: blocks("start")?,
+        size: blocks("size")?,
+    })
+}
+
 fn properties(known: &str) -> BTreeMap<String, String> {
     let lines = known.lines().filter_map(|line| line.strip_prefix("E:")?.split_once('='));
     lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
@@ -91,11 +124,11 @@ fn word(path: &Path) -> Option<String> {
 }
 
 /// News of block devices: what udev writes about them.
-pub(crate) struct News(Inotify);
+pub struct News(Inotify);
 
 impl News {
     /// From now on.
-    pub(crate) fn listen(devices: &Devices) -> Result<Self> {
+    pub fn listen(devices: &Devices) -> Result<Self> {
         // udev makes it with the first device that it has finished with.
         let made = fs::create_dir_all(&devices.udev);
         made.with_context(|| format!("cannot make {}", devices.udev.display()))?;
@@ -107,7 +140,7 @@ impl News {
     }
 
     /// Waits for the next, however long that takes: the unit's time-out ends it.
-    pub(crate) fn wait(&self) -> Result<()> {
+    pub fn wait(&self) -> Result<()> {
         self.0.read_events().context("cannot wait for devices")?;
         Ok(())
     }
@@ -131,6 +164,9 @@ mod tests {
         put("devices/sr/loop0/loop/backing_file", "/dev/sr0\n");
         put("devices/sr/loop0/loop0p2/dev", "259:1\n");
         put("devices/sr/loop0/loop0p2/partition", "2\n");
+        put("devices/sr/loop0/loop0p2/start", "2048\n");
+        put("devices/sr/loop0/loop0p2/size", "4096\n");
+        put("devices/sr/loop0/queue/logical_block_size", "4096\n");
         put("devices/sr/loop0/loop0p3/dev", "259:2\n");
         put("devices/sr/loop0/loop0p3/partition", "3\n");
         put("udev/b7:0", "E:ID_PART_TABLE_TYPE=gpt\n");
@@ -152,5 +188,8 @@ mod tests {
         // udev has not finished with the third.
         assert_eq!(devices.partitions().unwrap(), [expected]);
         assert_eq!(devices.all().unwrap().len(), 2);
+        let extent = Extent { number: 2, start: 256, size: 512 };
+        assert_eq!(devices.extent("loop0", "ab-1").unwrap(), extent);
+        assert!(devices.extent("sda", "ab-1").is_err());
     }
 }

@@ -13,7 +13,7 @@ const LARGEST: u64 = 16 << 20;
 
 /// Takes the files of an archive into a folder that only root reads. What has no plain name is left out: nothing on a
 /// medium decides where a file goes.
-pub(crate) fn unpack(from: impl Read, folder: &Path) -> Result<usize> {
+pub fn unpack(from: impl Read, folder: &Path) -> Result<usize> {
     let failed = || format!("cannot unpack the medium's bundles into {}", folder.display());
     fs::DirBuilder::new().mode(0o700).recursive(true).create(folder).with_context(failed)?;
     let mut count = 0;

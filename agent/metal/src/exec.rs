@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 /// # Errors
 /// It cannot be started, or ends with anything but success.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
-pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<()> {
+pub fn run(program: &str, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(program);
     let status = command.args(arguments).stdin(Stdio::null()).status();
     let status = status.with_context(|| format!("cannot start {program}"))?;

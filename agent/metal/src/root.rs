@@ -16,7 +16,7 @@ use crate::{config, efi, exec};
 const DISC: &str = "TRILITH";
 
 /// Carries out the stage.
-pub(crate) fn run() -> Result<()> {
+pub fn run() -> Result<()> {
     let arguments = fs::read_to_string("/proc/cmdline").context("no kernel command line")?;
     // An external command line replaces the UKI's own when Secure Boot is off: no root hash, no boot.
     let hash = RootHash::of_command_line(&arguments).context("there is no root hash")?;

@@ -19,7 +19,7 @@ const HERE: &str = "/sysroot/var";
 const UNIT: &str = "/run/systemd/system/var.mount.d/50-trilith.conf";
 
 /// Carries out the stage.
-pub(crate) fn run() -> Result<()> {
+pub fn run() -> Result<()> {
     let folder = Path::new(FOLDER);
     let text = fs::read_to_string(folder.join(boot::FILE)).context("stage root has not run")?;
     let boot: Boot = serde_yaml::from_str(&text).context("stage root has left another word")?;

@@ -3,13 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-
-mod block; // disks and partitions, as udev describes them
-mod config; // the bundles of a medium
-mod efi; // what the boot loader tells
-mod exec; // the one door to other programs
-mod root; // stage `root`: the disk that was booted, and its root
-mod var; // stage `var`: /var on that disk, or in memory
+use trilith_metal::{root, var};
 
 fn main() -> ExitCode {
     let stage = std::env::args().nth(1).unwrap_or_default();
