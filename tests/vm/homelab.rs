@@ -11,7 +11,7 @@ use trilith_tests::machine::REACTION;
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 
-use crate::kernel::the_adapters_tests_pass_here;
+use crate::kernel::{an_esp_is_written_on_fat, the_adapters_tests_pass_here};
 use crate::screen::the_console_shows_the_node;
 
 #[test]
@@ -26,6 +26,7 @@ fn a_node_converges_and_stays_so_through_kill_reload_and_corruption() -> Result<
     a_killed_agent_comes_back_and_changes_nothing(&node)?;
     the_bundle_is_kept_encrypted(&node, &cluster)?;
     the_adapters_tests_pass_here(&node)?;
+    an_esp_is_written_on_fat(&node)?;
     a_changed_bundle_is_taken_up(&node, &cluster)?;
     the_console_shows_the_node(&mut node)?;
     a_corrupted_block_reboots_the_machine(&mut node)

@@ -1,4 +1,4 @@
-//! The agent's own tests of the network adapter, on the kernel of the image: the host's may lack bonds and VLANs.
+//! Unit tests once more, on the kernel of the image: the host's may lack bonds, VLANs and FAT.
 
 use std::env;
 use std::fs::File;
@@ -8,21 +8,28 @@ use anyhow::{Context, Result, ensure};
 use trilith_tests::command::{run, tail};
 use trilith_tests::node::Node;
 
-/// Copies the test binary to the node and runs all its namespace tests there, also those that the host cannot.
+/// All namespace tests of the agent, also those that the host cannot run.
 pub(crate) fn the_adapters_tests_pass_here(node: &Node<'_>) -> Result<()> {
-    let binary = env::var_os("TRILITH_AGENT_TESTS").map(PathBuf::from);
-    let binary =
-        binary.context("TRILITH_AGENT_TESTS names no test binary of the agent: ci/vm sets it")?;
-    let binary =
-        File::open(&binary).with_context(|| format!("cannot open {}", binary.display()))?;
-    run(node
-        .ssh_command()?
-        .stdin(binary)
-        .arg("cat >/run/agent-tests && chmod +x /run/agent-tests"))?;
     // Bonds without the one that the module makes by itself in each namespace.
     node.ssh("modprobe bonding max_bonds=0 && modprobe -a 8021q bridge veth dummy")?;
-    let said = node
-        .ssh("/run/agent-tests netns:: --include-ignored --test-threads=1; rm /run/agent-tests")?;
+    pass(node, "TRILITH_AGENT_TESTS", "", "netns:: --include-ignored --test-threads=1")
+}
+
+/// What puts the boot loader and the system onto an ESP, on a real FAT file system, which has no fault afterwards.
+pub(crate) fn an_esp_is_written_on_fat(node: &Node<'_>) -> Result<()> {
+    node.ssh("cd /run && truncate -s 64M fat && mkfs.vfat fat && mkdir fat.d && mount fat fat.d")?;
+    pass(node, "TRILITH_METAL_TESTS", "TMPDIR=/run/fat.d", "esp:: --test-threads=1")?;
+    node.ssh("cd /run && umount fat.d && fsck.vfat -n fat && rm -r fat fat.d").map(drop)
+}
+
+/// Copies the test binary that the variable names to the node, and runs some of its tests there.
+fn pass(node: &Node<'_>, variable: &str, settings: &str, arguments: &str) -> Result<()> {
+    let binary = env::var_os(variable).map(PathBuf::from);
+    let binary =
+        binary.with_context(|| format!("{variable} names no test binary: ci/vm sets it"))?;
+    let file = File::open(&binary).with_context(|| format!("cannot open {}", binary.display()))?;
+    run(node.ssh_command()?.stdin(file).arg("cat >/run/tests && chmod +x /run/tests"))?;
+    let said = node.ssh(&format!("{settings} /run/tests {arguments}; rm /run/tests"))?;
     let summary = said.lines().rfind(|line| line.starts_with("test result: ")).unwrap_or_default();
     eprintln!("in the machine: {summary}");
     ensure!(

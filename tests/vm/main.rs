@@ -5,7 +5,7 @@
 mod bonds; // bonds and VLANs, NICs pulled and put back
 mod checkers; // every rendered file, taken by the service that reads it
 mod homelab; // one node of the example cluster: converged, closed, restarted, reloaded, corrupted
-mod kernel; // the agent's own tests on the kernel of the image
+mod kernel; // unit tests on the kernel of the image
 mod medium; // what `trilith usb` does to a real disk
 mod samples; // the other sample files
 mod screen; // the status screen on the serial line
