@@ -66,8 +66,8 @@ pub(crate) fn run(options: &Options) -> Result<Exit> {
         Ok(bundles) => bundles,
         Err(exit) => return Ok(exit),
     };
-    let (files, readable) = files(cluster.config(), bundles)?;
-    let medium = Medium::new(&image, &files)?;
+    let bundles = Bundles::new(cluster.config(), bundles)?;
+    let medium = Medium::new(&image, &bundles.files)?;
     let Some(target) = Target::open(&options.output, options.yes_wipe.as_deref(), medium.size())?
     else {
         return Ok(Exit::Failed);
@@ -75,39 +75,44 @@ pub(crate) fn run(options: &Options) -> Result<Exit> {
     target.write(&medium)?;
     let names = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     eprintln!("trilith: {} starts the nodes {names}", options.output.display());
-    if readable.is_empty() {
+    if bundles.readable.is_empty() {
         eprintln!(
             "trilith: their secrets are sealed: each bundle is for the TPM of its node alone"
         );
     } else {
         eprintln!(
             "trilith: the secrets of {} are on it, readable by whoever holds it: keep it, or destroy it",
-            readable.join(", ")
+            bundles.readable.join(", ")
         );
     }
     Ok(Exit::Ok)
 }
 
-/// The bundles as files on the medium, and the names of the nodes whose secrets whoever holds it can read.
-fn files(
-    config: &Config,
-    bundles: Vec<(NodeId, String)>,
-) -> Result<(Vec<(String, String)>, Vec<String>)> {
-    let (mut files, mut readable) = (Vec::new(), Vec::new());
-    for (id, text) in bundles {
-        let node = config.node(id).context("a bundle of a node that the cluster does not have")?;
-        match &node.matches.tpm {
-            Some(tpm) => {
-                let sealed = seal::seal(node, tpm, &text)?;
-                files.push((format!("{id}{}", sealed::ENDING), serde_yaml::to_string(&sealed)?));
-            }
-            None => {
-                readable.push(node.name.to_string());
-                files.push((format!("{id}.yaml"), text));
+/// Bundles as they lie on a medium.
+#[derive(Default)]
+struct Bundles {
+    /// Name and text.
+    files: Vec<(String, String)>,
+    /// The names of the nodes whose secrets whoever holds the medium can read.
+    readable: Vec<String>,
+}
+
+impl Bundles {
+    /// Seals each that names a TPM.
+    fn new(config: &Config, bundles: Vec<(NodeId, String)>) -> Result<Self> {
+        let mut all = Self::default();
+        for (id, text) in bundles {
+            let node = config.node(id).context("a bundle of no node of the cluster")?;
+            if let Some(tpm) = &node.matches.tpm {
+                let sealed = serde_yaml::to_string(&seal::seal(node, tpm, &text)?)?;
+                all.files.push((format!("{id}{}", sealed::ENDING), sealed));
+            } else {
+                all.readable.push(node.name.to_string());
+                all.files.push((format!("{id}.yaml"), text));
             }
         }
+        Ok(all)
     }
-    Ok((files, readable))
 }
 
 /// The nodes that were asked for; or why not.

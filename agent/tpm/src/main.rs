@@ -29,9 +29,9 @@ fn main() -> ExitCode {
 }
 
 fn run(folder: &Path) -> Result<()> {
-    let (tpm, key) = Tpm::endorsed()?;
+    let tpm = Tpm::endorsed()?;
     let path = folder.join(sealed::ENDORSEMENT);
-    std::fs::write(&path, key.as_str())
+    std::fs::write(&path, tpm.key.as_str())
         .with_context(|| format!("cannot write {}", path.display()))?;
-    open::all(&tpm, &key, &folder.join(boot::MEDIUM))
+    open::all(&tpm, &folder.join(boot::MEDIUM))
 }

@@ -10,14 +10,13 @@ use age::x25519::Identity;
 use anyhow::{Context as _, Result, anyhow};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use trilith_core::names::EndorsementKey;
 use trilith_core::sealed::{self, Sealed};
 
 use crate::tpm::Tpm;
 
 /// Opens those in a folder that are for this TPM, and puts each in the place of the sealed one. One that cannot be opened
 /// does not stand in the way of another. A folder that is not there has none.
-pub(crate) fn all(tpm: &Tpm, key: &EndorsementKey, folder: &Path) -> Result<()> {
+pub(crate) fn all(tpm: &Tpm, folder: &Path) -> Result<()> {
     let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
     for entry in entries {
         let path = entry.with_context(|| format!("cannot list {}", folder.display()))?.path();
@@ -26,7 +25,7 @@ pub(crate) fn all(tpm: &Tpm, key: &EndorsementKey, folder: &Path) -> Result<()> 
         };
         match Sealed::parse(&fs::read_to_string(&path).unwrap_or_default()) {
             None => eprintln!("{}: no sealed bundle", path.display()),
-            Some(sealed) if sealed.tpm != *key => {
+            Some(sealed) if sealed.tpm != tpm.key => {
                 eprintln!("{}: sealed to another TPM", sealed.name);
             }
             Some(sealed) => match open(tpm, &sealed).and_then(|text| put(stem, &text)) {

@@ -18,17 +18,23 @@ const SESSION: &str = "session.ctx";
 const POINT: usize = 65;
 
 /// A TPM whose endorsement key is at hand.
-pub(crate) struct Tpm(());
+pub(crate) struct Tpm {
+    /// The key's public part.
+    pub(crate) key: EndorsementKey,
+    /// The file that stands for it.
+    context: &'static str,
+}
 
 impl Tpm {
     /// Makes the endorsement key: always the same of the same TPM.
-    pub(crate) fn endorsed() -> Result<(Self, EndorsementKey)> {
+    pub(crate) fn endorsed() -> Result<Self> {
         let public = "endorsement.der";
         call("tpm2_createek", &["-G", "ecc", "-c", KEY, "-u", public, "-f", "der"])?;
         let der = fs::read(public).context("the TPM's tools left no key")?;
         let point = der.len().checked_sub(POINT).map(|start| &der[start..]);
         let point = BASE64_STANDARD.encode(point.context("the TPM's key is too short")?);
-        Ok((Self(()), point.try_into().context("the TPM's key is of another kind")?))
+        let key = point.try_into().context("the TPM's key is of another kind")?;
+        Ok(Self { key, context: KEY })
     }
 
     /// The data of an object that is wrapped to the endorsement key.
@@ -54,7 +60,7 @@ impl Tpm {
         let session = format!("session:{SESSION}");
         call("tpm2_startauthsession", &["--policy-session", "-S", SESSION])?;
         call("tpm2_policysecret", &["-S", SESSION, "-c", "endorsement"])?;
-        let done = call(program, &[&["-C", KEY, "-P", &session], arguments].concat());
+        let done = call(program, &[&["-C", self.context, "-P", &session], arguments].concat());
         call("tpm2_flushcontext", &[SESSION])?;
         done
     }

@@ -122,7 +122,7 @@ fn agree(endorsement: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
     let (x_endorsement, _) = coordinates(endorsement)?;
     let theirs = UnparsedPublicKey::new(&ECDH_P256, endorsement);
     let seed = agree_ephemeral(own, &theirs, |shared| {
-        // KDFe, of which one round is enough.
+        // `KDFe`, of which one round is enough.
         let bytes: [&[u8]; 5] = [&1_u32.to_be_bytes(), shared, b"DUPLICATE\0", x, x_endorsement];
         sha256(&bytes)
     });
@@ -135,7 +135,7 @@ fn coordinates(point: &[u8]) -> Result<(&[u8], &[u8])> {
     Ok(both.context("not an uncompressed point of NIST P-256")?.split_at(SIZE))
 }
 
-/// KDFa, of which one round is enough.
+/// `KDFa`, of which one round is enough.
 fn derive(seed: &[u8], label: &str, context: &[u8], bits: u32) -> Vec<u8> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, seed);
     let message =
