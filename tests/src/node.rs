@@ -119,7 +119,7 @@ impl<'a> Node<'a> {
     pub fn ssh_command(&self) -> Result<Command> {
         let mut ssh = Command::new("timeout");
         // Nobody else is on this network, and each boot of a fresh disk has new host keys.
-        ssh.args(["60", "ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"])
+        ssh.args(["300", "ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"])
             .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
             .args(["-o", "LogLevel=ERROR", "-o", "ServerAliveInterval=5", "-i"])
             .arg(self.cluster.key())
