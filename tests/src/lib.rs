@@ -10,6 +10,7 @@ pub mod command; // programs of the host, and what to say when they fail
 pub mod console; // a machine's serial console
 pub mod lab; // a whole cluster in containers on this host
 pub mod machine; // a virtual machine in QEMU
+pub mod medium; // a spoiled medium
 pub mod network; // a network namespace with switches in it
 pub mod node; // a node that boots the image with a bundle
 pub mod qmp; // QEMU's control socket

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Command};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::artifact;
 use crate::console::Console;
@@ -15,6 +15,7 @@ use crate::qmp::Qmp;
 
 mod disk; // its disks
 mod hardware; // what stays of it when it is off
+mod live; // what happens to it while it runs
 mod nic; // its network cards
 mod tpm; // its TPM
 
@@ -58,7 +59,7 @@ impl Machine {
         Hardware::assemble(spec)?.start()
     }
 
-    fn switch_on(hardware: Hardware) -> Result<Self> {
+    fn switch_on(hardware: Hardware, more: &[&str]) -> Result<Self> {
         let log = artifact::target().join("vm").join(format!("{}.console.log", hardware.spec.name));
         // A machine that was on before goes on with its log; another test's log of the same name is overwritten.
         let socket = hardware.folder().join("qmp");
@@ -67,7 +68,7 @@ impl Machine {
             OpenOptions::new().create(true).write(true).truncate(fresh).append(!fresh).open(&log);
         let log: File = opened.with_context(|| format!("cannot write {}", log.display()))?;
         let tpm = hardware.spec.tpm.then(|| Tpm::start(hardware.folder())).transpose()?;
-        let mut qemu = hardware.qemu()?.spawn().context("cannot start QEMU")?;
+        let mut qemu = hardware.qemu()?.args(more).spawn().context("cannot start QEMU")?;
         let console = Console::read(qemu.stdout.take().context("QEMU has no stdout")?, log);
         let qmp = console.until("QEMU listens", REACTION, || Qmp::connect(&socket));
         let qmp = qmp.map_err(|error| {
@@ -125,42 +126,6 @@ impl Machine {
     /// QEMU's process ID: its network namespace is the machine's.
     pub fn pid(&self) -> u32 {
         self.running.qemu.id()
-    }
-
-    /// Pulls a NIC out of its slot, and waits until the guest has let go of it.
-    pub fn pull(&mut self, nic: usize) -> Result<()> {
-        let id = format!("nic{nic}");
-        self.qmp().command("device_del", &json!({ "id": id }))?;
-        let gone =
-            |event: &Value| event["event"] == "DEVICE_DELETED" && event["data"]["device"] == *id;
-        self.qmp().wait_event("the NIC to be released", REACTION, gone)?;
-        self.qmp().forget_events();
-        Ok(())
-    }
-
-    /// Puts a NIC back into its slot ([`Place::Slot`]).
-    pub fn put_back(&mut self, nic: usize) -> Result<()> {
-        let spec = self.hardware.spec.nics.get(nic).context("no such NIC")?;
-        let device = json!({
-            "driver": "virtio-net-pci", "id": format!("nic{nic}"), "netdev": format!("net{nic}"),
-            "mac": spec.mac, "bus": format!("slot{nic}"), "romfile": "",
-            "speed": 10000, "duplex": "full",
-        });
-        self.qmp().command("device_add", &device).map(drop)
-    }
-
-    /// Pulls a NIC's cable, or plugs it in.
-    pub fn set_cable(&mut self, nic: usize, plugged: bool) -> Result<()> {
-        let arguments = json!({ "name": format!("nic{nic}"), "up": plugged });
-        self.qmp().command("set_link", &arguments).map(drop)
-    }
-
-    /// Waits until the guest has reset itself, counted from the machine's start or the last reset waited for.
-    pub fn wait_reset(&mut self, patience: Duration) -> Result<()> {
-        let by_guest = |event: &Value| event["event"] == "RESET" && event["data"]["guest"] == true;
-        self.qmp().wait_event("a reset by the guest", patience, by_guest)?;
-        self.qmp().forget_events();
-        Ok(())
     }
 }
 

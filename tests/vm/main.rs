@@ -3,6 +3,7 @@
 //! A boot is what costs time, so a test here is one boot and everything that is to be seen in it.
 
 mod bonds; // bonds and VLANs, NICs pulled and put back
+mod bundles; // bundles on a medium that are not for this machine, or spoiled
 mod checkers; // every rendered file, taken by the service that reads it
 mod homelab; // one node of the example cluster: converged, closed, restarted, reloaded, corrupted
 mod kernel; // unit tests on the kernel of the image

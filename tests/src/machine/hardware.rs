@@ -14,6 +14,9 @@ use super::{Disk, FIRMWARE, Machine, Nic, UUID, VARIABLES, in_tools, nic, tpm};
 use crate::accel::Accel;
 use crate::artifact;
 
+/// The number of the first free slot.
+pub(super) const FREE: usize = 100;
+
 /// What a machine is made of.
 #[derive(Debug, Clone)]
 pub struct Spec {
@@ -30,6 +33,8 @@ pub struct Spec {
     pub memory: u32,
     /// Whether it has a TPM.
     pub tpm: bool,
+    /// Free slots, into which disks can be plugged while the machine runs.
+    pub slots: usize,
 }
 
 impl Spec {
@@ -42,6 +47,7 @@ impl Spec {
             nics: vec![],
             memory: 2048,
             tpm: false,
+            slots: 0,
         }
     }
 }
@@ -68,7 +74,16 @@ impl Hardware {
 
     /// Switches it on.
     pub fn start(self) -> Result<Machine> {
-        Machine::switch_on(self)
+        Machine::switch_on(self, &[])
+    }
+
+    /// Lets it go on from where [`Machine::freeze`] left it, with the disks and variables as they are now. As often as
+    /// wanted; nothing may have been plugged in before.
+    pub fn thaw(self, frozen: &Path) -> Result<Machine> {
+        let from = format!("file:{}", frozen.display());
+        let mut machine = Machine::switch_on(self, &["-incoming", &from])?;
+        machine.go_on()?;
+        Ok(machine)
     }
 
     /// The disk of this serial number.
@@ -153,6 +168,10 @@ impl Hardware {
             add(&format!("-smbios type=11,path={}", at("smbios")));
         }
         add(&nic::arguments(&spec.nics));
+        for number in 0..spec.slots {
+            // Behind those of the NICs.
+            add(&super::slot(FREE + number));
+        }
         Ok(arguments)
     }
 }
