@@ -8,6 +8,7 @@ pub mod artifact; // what was built: programs, image, tools tree
 pub mod cluster; // a cluster file under test, and its cables
 pub mod command; // programs of the host, and what to say when they fail
 pub mod console; // a machine's serial console
+pub mod installed; // what is on an installed disk, seen from outside
 pub mod lab; // a whole cluster in containers on this host
 pub mod machine; // a virtual machine in QEMU
 pub mod medium; // a spoiled medium

@@ -1,7 +1,7 @@
 //! A node that boots the image with a bundle.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -57,6 +57,11 @@ impl<'a> Node<'a> {
     /// Takes its power away.
     pub fn kill(self) -> Hardware {
         self.machine.kill()
+    }
+
+    /// Stops it and writes its memory into a file ([`Machine::freeze`]).
+    pub fn freeze(self, into: &Path) -> Result<Hardware> {
+        self.machine.freeze(into)
     }
 
     /// The machine that it runs in.

@@ -5,7 +5,10 @@
 mod bonds; // bonds and VLANs, NICs pulled and put back
 mod bundles; // bundles on a medium that are not for this machine, or spoiled
 mod checkers; // every rendered file, taken by the service that reads it
+mod cuts; // power cuts in the middle of an installation
+mod disc; // a node installed from a disc that stays in its drive
 mod homelab; // one node of the example cluster: converged, closed, restarted, reloaded, corrupted
+mod install; // a node installed from a stick
 mod kernel; // unit tests on the kernel of the image
 mod medium; // what `trilith usb` does to a real disk
 mod samples; // the other sample files

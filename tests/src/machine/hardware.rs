@@ -94,7 +94,12 @@ impl Hardware {
 
     /// The file that holds the disk of this serial number.
     pub fn file(&self, serial: &str) -> Result<PathBuf> {
-        Ok(self.disk(serial)?.file(self.folder()))
+        Ok(self.file_of(self.disk(serial)?))
+    }
+
+    /// The file that holds a disk that was plugged in while the machine ran.
+    pub fn file_of(&self, disk: &Disk) -> PathBuf {
+        disk.file(self.folder())
     }
 
     /// Takes out the disk, stick or disc of this serial number. Its file stays, should it be put back.

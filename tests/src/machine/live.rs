@@ -84,6 +84,29 @@ impl Machine {
         self.qmp().command("device_add", &device).map(drop)
     }
 
+    /// How many bytes the guest has written to the disk in this free slot.
+    pub fn written(&mut self, slot: usize) -> Result<u64> {
+        self.written_to(&format!("disk{}", FREE + slot))
+    }
+
+    /// The same for the disk of this serial number, which was in the machine when it was switched on.
+    pub fn written_by_serial(&mut self, serial: &str) -> Result<u64> {
+        let disks = &self.hardware().spec.disks;
+        let number = disks.iter().position(|disk| disk.serial == serial);
+        self.written_to(&format!("disk{}", number.context("no such disk")?))
+    }
+
+    fn written_to(&mut self, device: &str) -> Result<u64> {
+        let all = self.qmp().command("query-blockstats", &json!({}))?;
+        let is_it = |one: &&Value| {
+            let path = one["qdev"].as_str().unwrap_or_default();
+            path.split('/').any(|part| part == device)
+        };
+        let one = all.as_array().into_iter().flatten().find(is_it);
+        let bytes = one.and_then(|one| one["stats"]["wr_bytes"].as_u64());
+        bytes.with_context(|| format!("QEMU says nothing of {device}"))
+    }
+
     /// Stops it and writes its memory into a file, from which [`super::Hardware::thaw`] lets it go on.
     pub fn freeze(mut self, into: &Path) -> Result<super::Hardware> {
         let events = json!({ "capabilities": [{ "capability": "events", "state": true }] });

@@ -1,0 +1,58 @@
+//! A disc that stays in its drive, and that the firmware starts before everything else: it installs the node once.
+
+use anyhow::{Result, ensure};
+use trilith_tests::artifact;
+use trilith_tests::installed::digest;
+use trilith_tests::machine::{BOOT, Bus, Content, Disk, Hardware, REACTION};
+use trilith_tests::network::Network;
+use trilith_tests::node::Node;
+
+use crate::install::{
+    SIZE, TARGET, cluster, identity, runs_from, the_firmware_starts_it_four_times, wait_installed,
+};
+
+/// The second start from the disc starts the disk and changes nothing. The disc of another cluster with a node for this
+/// machine is refused.
+#[test]
+fn a_disc_that_stays_installs_once_and_another_clusters_never() -> Result<()> {
+    let network = Network::isolate()?;
+    let cluster = cluster()?;
+    let mut disc = Disk::medium(cluster.medium(&artifact::image()?)?, Bus::Optical);
+    disc.first = true;
+    let mut spec = Node::spec(&network, &cluster, 1)?;
+    spec.disks = vec![disc, Disk::empty(TARGET, Bus::Sata, SIZE)];
+    let mut node = Node::switch_on(Hardware::assemble(spec)?, &cluster, 1)?;
+    wait_installed(&mut node)?;
+    node.wait_booted()?;
+    runs_from(&node, "sda")?;
+    the_firmware_starts_it_four_times(&node)?;
+    let before = identity(&node)?;
+    eprintln!("who it is:\n{before}");
+
+    let mark = node.console().mark();
+    node.ssh("systemctl reboot || true")?;
+    node.machine().wait_reset(REACTION)?;
+    eprintln!("started again, with the disc in its drive");
+    node.machine().wait_reset(BOOT)?;
+    let said = node.console().since(mark);
+    ensure!(said.contains("booted from a medium"), "it did not start from the disc");
+    ensure!(!said.contains("dividing") && !said.contains("copying"), "it was installed again");
+    let mark = node.console().mark();
+    node.console().wait_after(mark, "trilithd: network converged", BOOT)?;
+    node.wait_converged()?;
+    ensure!(identity(&node)? == before, "it is another one now: {}", identity(&node)?);
+    eprintln!("the disc has started the disk, and nothing was installed again");
+    another_clusters_disc_is_refused(node.kill())
+}
+
+fn another_clusters_disc_is_refused(mut hardware: Hardware) -> Result<()> {
+    let other = cluster()?;
+    hardware.spec.disks[0].content = Content::Fixed(other.medium(&artifact::image()?)?);
+    let before = digest(&hardware.file(TARGET)?)?;
+    let node = Node::switch_on(hardware, &other, 1)?;
+    let why = node.console().wait("fits the rule, and its /var is that of node", BOOT)?;
+    eprintln!("a disc of another cluster: {why}");
+    let hardware = node.kill();
+    ensure!(digest(&hardware.file(TARGET)?)? == before, "the disk was written to");
+    Ok(())
+}
