@@ -13,6 +13,7 @@ mod boot; // power-on to converged, against a bare Debian
 mod build; // cold build, rebuild, sizes
 mod check; // how long the cluster file of a thousand nodes takes
 mod idle; // what an agent costs that has nothing to do
+mod install; // stick in to installed and converged, against the disk's speed and a plain boot
 mod networkd; // the same network as systemd-networkd's files
 mod node; // configuration to converged, in a running node
 mod quorums; // power-on to all quorums, and what the agents cost then
@@ -40,6 +41,8 @@ enum Group {
     Node,
     /// Power-on to converged against a bare Debian's power-on to login.
     Boot,
+    /// A node installed from a stick: seconds and bytes.
+    Install,
     /// Cold build, rebuild after a change of the agent.
     Build,
     /// `trilith config check` of a thousand nodes.
@@ -81,6 +84,9 @@ fn run(options: &Options) -> Result<()> {
     }
     if wanted(Group::Boot) {
         apart(|| boot::figures(&mut table, options.rounds))?;
+    }
+    if wanted(Group::Install) {
+        apart(|| install::figures(&mut table, options.rounds))?;
     }
     if wanted(Group::Quorums) {
         quorums::figures(&mut table, options.rounds)?;

@@ -108,6 +108,16 @@ impl Cluster {
             .with_context(|| format!("cannot write {}", self.at(FILE).display()))
     }
 
+    /// Has every node installed on the disk of this serial number, and carry no OSD.
+    pub fn install_on(&self, serial: &str) -> Result<()> {
+        self.edit(|file| {
+            let defaults = &mut file["node_defaults"];
+            defaults["system_disk"] = Value::Mapping(Mapping::new());
+            defaults["system_disk"]["serial"] = serial.into();
+            defaults["osds"] = Value::Sequence(Vec::new());
+        })
+    }
+
     /// `trilith cluster rotate`: replaces a secret by a new one.
     pub fn rotate(&self, secret: &str) -> Result<()> {
         let mut rotate = self.trilith(&["rotate"])?;

@@ -41,7 +41,7 @@ pub fn look(disk: &Disk, file: &Path) -> Result<Found> {
     let Some(esp) = named("trilith-esp") else { return Ok(Found::Nothing) };
     let esp = Esp { file: file.to_owned(), offset: esp.first_lba * block };
     let systems = esp.list(SYSTEMS);
-    let Some(system) = systems.iter().find(|name| !name.ends_with(".part")) else {
+    let Some(system) = systems.iter().find(|name| !is_unfinished(name)) else {
         return Ok(Found::Nothing);
     };
     for loader in LOADERS {
@@ -64,6 +64,11 @@ pub fn look(disk: &Disk, file: &Path) -> Result<Found> {
         ensure!(same, "it starts, and its {kind} is not the release's");
     }
     Ok(Found::Release)
+}
+
+/// Whether a file has not got its name yet.
+fn is_unfinished(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "part")
 }
 
 /// Whether nobody has ever written to a disk that was empty.

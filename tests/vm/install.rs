@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use serde_yaml::Value;
 use trilith_tests::artifact;
 use trilith_tests::cluster::Cluster;
 use trilith_tests::installed::{Found, digest, is_untouched, look, make_osd};
@@ -19,12 +18,7 @@ pub(crate) const SIZE: u32 = 32;
 /// The example cluster, whose nodes are installed on the disk [`TARGET`] and carry no OSD.
 pub(crate) fn cluster() -> Result<Cluster> {
     let cluster = Cluster::sample(&artifact::cluster("homelab.yaml"))?;
-    cluster.edit(|file| {
-        let defaults = &mut file["node_defaults"];
-        defaults["system_disk"] = Value::Null;
-        defaults["system_disk"]["serial"] = TARGET.into();
-        defaults["osds"] = Value::Sequence(Vec::new());
-    })?;
+    cluster.install_on(TARGET)?;
     Ok(cluster)
 }
 
