@@ -20,7 +20,7 @@ pub use networks::Subnet;
 pub use networks::{
     AddressFrom, MtuFrom, Network, NetworkName, Networks, NodeAddress, NodeNetwork,
 };
-pub use nodes::{Bmc, Disk, DiskKind, Match, Node, Osd, OsdDb, Reserve, Role};
+pub use nodes::{Bmc, Disk, DiskKind, Match, Node, Osd, OsdDb, Reserve, Role, Transport};
 pub use problem::{Position, Problem, Severity};
 pub use settings::{
     Bfd, Ceph, FailureDomain, Frr, FrrPeer, LogProtocol, LogRemote, Logging, Metrics, Patroni,

@@ -6,12 +6,14 @@ pub mod bundle; // what one node gets
 pub mod ceph; // the coordinator's Ceph monitor and manager
 pub mod config; // the cluster file: YAML text -> merged -> valid Config
 pub mod diagnosis; // what a person asks a node for when something is wrong
+pub mod disks; // what a disk is, and whether a rule means it
 pub mod efi; // what the firmware starts, and the node's own boot entries
 pub mod explain; // every derived value of a node with its derivation
 pub mod frr; // the routing sessions of a node
 #[cfg(test)]
 mod golden; // golden plans: one test per subject
 pub mod identity; // which of many bundles is this machine's
+pub mod install; // from a medium to a disk
 pub mod libvirt; // the storage secret in libvirt, and whether KVM works
 pub mod names; // small valid values: NodeId, IfName, VlanId, Mtu, …
 pub mod network; // links, addresses, routes and sysctls of the core networks

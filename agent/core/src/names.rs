@@ -1,6 +1,6 @@
 //! Small values that cannot hold a wrong one.
 
-mod hardware; // PciPath, DriverName, DiskId, HardwareUuid, HardwareSerial, EndorsementKey
+mod hardware; // PciPath, DriverName, DiskId, Wwn, HardwareUuid, HardwareSerial, EndorsementKey
 mod hosts; // NodeName, ClusterName, DomainName, Host, Endpoint, HttpUrl
 mod routing; // Asn
 mod secrets; // SecretName, SshKey
@@ -8,7 +8,7 @@ mod units; // Count, Period, ByteSize, TimeOfDay
 mod words; // Label keys and values, Channel
 
 pub(crate) use hardware::is_uuid;
-pub use hardware::{DiskId, DriverName, EndorsementKey, HardwareSerial, HardwareUuid, PciPath};
+pub use hardware::{DiskId, DriverName, EndorsementKey, HardwareSerial, HardwareUuid, PciPath, Wwn};
 pub use hosts::{ClusterName, DomainName, Endpoint, Host, HttpUrl, NodeName};
 pub use routing::Asn;
 pub use secrets::{SecretName, SshKey};

@@ -11,7 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Disk, DiskKind, Osd};
-use crate::names::ByteSize;
+use crate::disks::Block;
 use crate::status::{Details, Problem, problem};
 use crate::subject::{OnFailure, Plan, Subject};
 
@@ -44,27 +44,15 @@ pub struct Desired {
     pub rules: Vec<Rule>,
     /// Which disk is the system's, and so nobody else's.
     #[serde(default)]
-    pub system: Option<Rule>,
+    pub system: Option<Disk>,
 }
 
 /// One rule for disks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rule {
-    /// A name below `/dev/disk/by-id`.
-    pub id: Option<String>,
-    /// A name below `/dev/disk/by-path`.
-    pub path: Option<String>,
-    /// The serial number.
-    pub serial: Option<String>,
-    /// The model, as the kernel shows it.
-    pub model: Option<String>,
-    /// What it is made of.
-    pub kind: Option<DiskKind>,
-    /// At least so many bytes.
-    pub min_size: Option<u64>,
-    /// At most so many bytes.
-    pub max_size: Option<u64>,
+    /// Which disks.
+    pub disk: Disk,
     /// So many disks must fit.
     pub count: usize,
     /// The CRUSH device class; `None`: Ceph's choice.
@@ -88,24 +76,6 @@ pub struct Observed {
     /// The state that the OSD on a disk says that it is in, by the disk's name: `active`, `booting`. One that does
     /// not answer is not there.
     pub states: BTreeMap<String, String>,
-}
-
-/// A disk.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Block {
-    /// Its names below `/dev/disk/by-id`.
-    pub ids: BTreeSet<String>,
-    /// Its names below `/dev/disk/by-path`.
-    pub paths: BTreeSet<String>,
-    /// Its serial number.
-    pub serial: Option<String>,
-    /// Its model.
-    pub model: Option<String>,
-    /// What it is made of.
-    pub kind: Option<DiskKind>,
-    /// Its size in bytes.
-    pub size: u64,
 }
 
 /// What the unit of one disk reads.
@@ -196,7 +166,7 @@ fn choose(
             !wishes.contains_key(*name)
                 && !desired.system.as_ref().is_some_and(|rule| rule.fits(disk))
         });
-        let fitting: Vec<_> = free.filter(|(_, disk)| rule.fits(disk)).collect();
+        let fitting: Vec<_> = free.filter(|(_, disk)| rule.disk.fits(disk)).collect();
         let clear = fitting.len() <= rule.count;
         if !clear {
             let names = fitting.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
@@ -238,39 +208,8 @@ impl Rule {
             class: osd.class,
             overwrite: osd.overwrite.iter().cloned().collect(),
             unable,
-            ..Self::choosing(&osd.disk)
+            disk: osd.disk.clone(),
         }
-    }
-
-    /// Which disks a rule means, and no more.
-    pub fn choosing(disk: &Disk) -> Self {
-        let Disk { id, path, serial, model, kind, min_size, max_size } = disk;
-        Self {
-            id: id.as_ref().map(ToString::to_string),
-            path: path.as_ref().map(ToString::to_string),
-            serial: serial.clone(),
-            model: model.clone(),
-            kind: *kind,
-            min_size: min_size.map(ByteSize::bytes),
-            max_size: max_size.map(ByteSize::bytes),
-            ..Self::default()
-        }
-    }
-
-    /// Whether a disk is as the rule says. A rule that says nothing fits none.
-    fn fits(&self, disk: &Block) -> bool {
-        let Self { id, path, serial, model, kind, min_size, max_size, .. } = self;
-        let says = [
-            id.as_ref().map(|id| disk.ids.contains(id)),
-            path.as_ref().map(|path| disk.paths.contains(path)),
-            serial.as_ref().map(|serial| disk.serial.as_ref() == Some(serial)),
-            model.as_ref().map(|model| disk.model.as_ref() == Some(model)),
-            kind.map(|kind| disk.kind == Some(kind)),
-            min_size.map(|least| disk.size >= least),
-            max_size.map(|most| disk.size <= most),
-        ];
-        let mut says = says.into_iter().flatten().peekable();
-        says.peek().is_some() && says.all(|holds| holds)
     }
 
     /// `make`: whether an OSD may be made on the disk if it is blank. Where more disks fit than are asked for, any choice
@@ -278,7 +217,7 @@ impl Rule {
     fn wish(&self, desired: &Desired, (name, disk): (&String, &Block), make: bool) -> Wish {
         let class = self.class.map(|class| class.to_string()).unwrap_or_default();
         let make = if make { "yes" } else { "no" };
-        let named = disk.ids.iter().chain(&disk.serial).any(|name| self.overwrite.contains(name));
+        let named = disk.is_among(&self.overwrite);
         let overwrite = if named { "OVERWRITE=yes\n" } else { "" };
         let (device, fsid) = (device(name, disk), &desired.cluster);
         let marks = mark::marks(desired, disk).join(" ");

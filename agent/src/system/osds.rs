@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::time::Instant;
-use trilith_core::config::DiskKind;
-use trilith_core::osds::{Block, Desired, FOLDER, Observed, Osds, PREFIX, Step, Wish, number};
+use trilith_core::disks::{Block, Facts};
+use trilith_core::osds::{Desired, FOLDER, Observed, Osds, PREFIX, Step, Wish, number};
 
 use super::admin_socket;
 use super::files::{self, ANYTHING, FileError, Watched};
@@ -166,23 +166,17 @@ impl Places {
 
     /// What the kernel and udev say of a disk. What cannot be read is not there.
     fn about(&self, name: &str) -> Block {
-        let at = |path: &str| text(&self.block.join(name).join(path));
-        let udev = self.udev(&self.block.join(name));
-        let kind = match at("queue/rotational").as_deref() {
-            _ if name.starts_with("nvme") => Some(DiskKind::Nvme),
-            Some("0") => Some(DiskKind::Ssd),
-            Some(_) => Some(DiskKind::Hdd),
-            None => None,
-        };
-        let serial = udev.property("ID_SERIAL_SHORT").or_else(|| at("device/serial"));
-        Block {
-            serial: serial.or_else(|| at("serial")),
-            model: at("device/model"),
-            kind,
-            // In units of 512 bytes, whatever the disk's own are (Documentation/ABI/stable/sysfs-block).
-            size: at("size").and_then(|size| size.parse().ok()).map_or(0, |size: u64| size * 512),
-            ..Block::default()
-        }
+        let folder = self.block.join(name);
+        let real = std::fs::canonicalize(&folder).unwrap_or_else(|_| folder.clone());
+        let udev = self.udev(&folder);
+        let (file, property) =
+            (|path: &str| text(&folder.join(path)), |key: &str| udev.property(key));
+        Block::about(&Facts {
+            name,
+            folder: &real.to_string_lossy(),
+            file: &file,
+            property: &property,
+        })
     }
 
     fn carry_out(&self, step: &Step) -> Result<(), FileError> {

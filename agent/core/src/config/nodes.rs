@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Link, NetworkName, NodeNetwork};
 use crate::names::{
     ByteSize, Count, DiskId, EndorsementKey, HardwareSerial, HardwareUuid, Host, IfName, LabelKey,
-    LabelValue, MacAddr, NodeId, NodeName, SecretName,
+    LabelValue, MacAddr, NodeId, NodeName, SecretName, Wwn,
 };
 
 /// One node, everything resolved.
@@ -29,6 +29,9 @@ pub struct Node {
     pub bmc: Option<Bmc>,
     /// The disk that the OS is installed on. `None`: the node runs diskless.
     pub system_disk: Option<Disk>,
+    /// Disks that the installation may take though something is on them, by serial number or name below
+    /// /dev/disk/by-id.
+    pub wipe: Vec<String>,
     /// The disks that carry Ceph OSDs.
     pub osds: Vec<Osd>,
     /// What is kept from guests.
@@ -121,7 +124,8 @@ pub struct Bmc {
 }
 
 /// A rule that chooses disks: every criterion given must hold, and at least one is given.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Disk {
     /// A name below /dev/disk/by-id.
     pub id: Option<DiskId>,
@@ -129,10 +133,14 @@ pub struct Disk {
     pub path: Option<DiskId>,
     /// The disk's serial number.
     pub serial: Option<String>,
+    /// The disk's World Wide Name.
+    pub wwn: Option<Wwn>,
     /// The disk's model, as the kernel shows it.
     pub model: Option<String>,
     /// NVMe, SSD or rotating.
     pub kind: Option<DiskKind>,
+    /// How it is attached.
+    pub transport: Option<Transport>,
     /// At least this large.
     pub min_size: Option<ByteSize>,
     /// At most this large.
@@ -159,6 +167,39 @@ impl fmt::Display for DiskKind {
             Self::Nvme => "nvme",
             Self::Ssd => "ssd",
             Self::Hdd => "hdd",
+        })
+    }
+}
+
+/// How a disk is attached.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// NVMe.
+    Nvme,
+    /// SATA or older ATA.
+    Sata,
+    /// SAS.
+    Sas,
+    /// Another SCSI: a RAID controller's volumes, Fibre Channel, iSCSI.
+    Scsi,
+    /// USB.
+    Usb,
+    /// A virtual machine's, by virtio.
+    Virtio,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nvme => "nvme",
+            Self::Sata => "sata",
+            Self::Sas => "sas",
+            Self::Scsi => "scsi",
+            Self::Usb => "usb",
+            Self::Virtio => "virtio",
         })
     }
 }

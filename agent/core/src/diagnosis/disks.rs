@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::table;
-use crate::osds::Block;
+use crate::disks::{Block, size};
 
 /// A disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,8 +89,9 @@ pub fn lines(disks: &[Disk]) -> Vec<String> {
 
 fn rows(disk: &Disk) -> Vec<[String; 5]> {
     let Disk { name, block, signature, partitions, osd, health } = disk;
-    let what =
-        [block.model.clone(), block.serial.as_ref().map(|serial| format!("serial {serial}"))];
+    let serial = block.serial.as_ref().map(|serial| format!("serial {serial}"));
+    let wwn = block.wwn.as_ref().map(|wwn| format!("WWN {wwn}"));
+    let what = [block.model.clone(), serial, wwn, block.transport.map(|by| format!("by {by}"))];
     let what = what.into_iter().flatten().collect::<Vec<_>>().join(", ");
     let health = health.as_ref().map_or_else(|| "no SMART".into(), summary);
     let on = osd.clone().or_else(|| signature.clone()).unwrap_or_else(|| "blank".into());
@@ -119,18 +120,6 @@ fn summary(health: &Health) -> String {
         health.used.map(|used| format!("{used} % used")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
-}
-
-/// As disks are sold: three digits, in powers of 1000.
-fn size(bytes: u64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    let power = bytes.checked_ilog10().unwrap_or(0) / 3;
-    let whole = 1000_u64.pow(power);
-    let unit = usize::try_from(power).ok().and_then(|power| units.get(power)).unwrap_or(&"B");
-    match (bytes / whole, bytes % whole * 10 / whole) {
-        (big, tenth) if big < 10 && tenth > 0 => format!("{big}.{tenth} {unit}"),
-        (big, _) => format!("{big} {unit}"),
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,10 @@ pub(super) fn hardware(node: &Node) -> Section {
         Some(disk) => fact("system disk", rule(disk), "the one disk that fits the rule"),
         None => fact("system disk", "none", "no rule is given: the node runs diskless"),
     });
+    if !node.wipe.is_empty() {
+        let names = list(node.wipe.iter().cloned(), "");
+        facts.push(fact("system disk over data", names, "what is on these disks may be destroyed"));
+    }
     facts.extend(node.osds.iter().flat_map(osd));
     if node.osds.is_empty() {
         facts.push(fact("osds", "none", "no rule is given"));
@@ -30,13 +34,15 @@ pub(super) fn hardware(node: &Node) -> Section {
 }
 
 fn rule(disk: &Disk) -> String {
-    let Disk { id, path, serial, model, kind, min_size, max_size } = disk;
+    let Disk { id, path, serial, wwn, model, kind, transport, min_size, max_size } = disk;
     let criteria = [
         id.as_ref().map(|id| format!("id {id}")),
         path.as_ref().map(|path| format!("path {path}")),
         serial.as_ref().map(|serial| format!("serial {serial}")),
+        wwn.as_ref().map(|wwn| format!("WWN {wwn}")),
         model.as_ref().map(|model| format!("model {model}")),
         kind.map(|kind| kind.to_string()),
+        transport.map(|transport| format!("by {transport}")),
         min_size.map(|size| format!("at least {size}")),
         max_size.map(|size| format!("at most {size}")),
     ];

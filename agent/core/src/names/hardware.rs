@@ -30,6 +30,16 @@ text_value! {
 }
 
 text_value! {
+    /// A disk's World Wide Name, as `lsblk --output WWN` shows it: `0x5000c500a1b2c3d4`, `eui.0025385b71b0a1c2`.
+    Wwn, |wwn| require(
+        ["0x", "naa.", "eui.", "uuid.", "nvme."].iter().any(|kind| wwn.starts_with(kind))
+            && wwn.len() > 5
+            && wwn.chars().all(|c| c.is_ascii_graphic()),
+        "a WWN is as `lsblk --output WWN` shows it, such as 0x5000c500a1b2c3d4 or eui.0025385b71b0a1c2",
+    )
+}
+
+text_value! {
     /// A machine's serial number as the firmware tells it (SMBIOS type 1).
     HardwareSerial, |serial| require(
         !serial.trim().is_empty() && serial.trim() == serial && !serial.contains(char::is_control),

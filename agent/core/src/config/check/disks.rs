@@ -18,19 +18,31 @@ pub(super) fn system_disk(check: Check<'_>, node: &MergedNode) -> Result<Option<
     }
 }
 
+/// The disks that the installation may wipe; a diskless node has none.
+pub(super) fn wipe(check: Check<'_>, node: &MergedNode) -> Vec<String> {
+    if let (Given::Absent, Some((_, spot))) = (&node.system_disk, node.wipe.at()) {
+        let reason = "nothing is installed on a node without a system disk";
+        let help = "give the node `system_disk`, or remove `wipe`";
+        check.tell_on(node, error(spot, reason).on_key().help(help));
+    }
+    items(&node.wipe).map(|(name, _)| name.clone()).collect()
+}
+
 fn rule(check: Check<'_>, node: &MergedNode, raw: &RawDisk, spot: Spot) -> Option<Disk> {
-    let RawDisk { id, path, serial, model, kind, min_size, max_size } = raw;
+    let RawDisk { id, path, serial, wwn, model, kind, transport, min_size, max_size } = raw;
     let disk = Disk {
         id: id.get().cloned(),
         path: path.get().cloned(),
         serial: serial.get().cloned(),
+        wwn: wwn.get().cloned(),
         model: model.get().cloned(),
         kind: kind.get().copied(),
+        transport: transport.get().copied(),
         min_size: min_size.get().copied(),
         max_size: max_size.get().copied(),
     };
     if disk == Disk::default() {
-        let help = "give at least one of id, path, serial, model, kind, min_size, max_size";
+        let help = "give at least one of id, path, serial, wwn, model, kind, transport, min_size, max_size";
         let draft = error(spot, "a disk rule without a criterion fits every disk").help(help);
         // A rule whose only criterion is wrong has been told of.
         if is_empty(raw) {
@@ -50,9 +62,10 @@ fn rule(check: Check<'_>, node: &MergedNode, raw: &RawDisk, spot: Spot) -> Optio
 
 /// Whether nothing is written in a rule, not even something wrong.
 fn is_empty(raw: &RawDisk) -> bool {
-    let RawDisk { id, path, serial, model, kind, min_size, max_size } = raw;
-    let names = id.is_absent() && path.is_absent() && serial.is_absent() && model.is_absent();
-    names && kind.is_absent() && min_size.is_absent() && max_size.is_absent()
+    let RawDisk { id, path, serial, wwn, model, kind, transport, min_size, max_size } = raw;
+    let names = id.is_absent() && path.is_absent() && serial.is_absent() && wwn.is_absent();
+    let looks = model.is_absent() && kind.is_absent() && transport.is_absent();
+    names && looks && min_size.is_absent() && max_size.is_absent()
 }
 
 /// The OSDs of a node; the rules may not choose the same disk, as far as the file can tell.
@@ -83,7 +96,8 @@ fn same_disk(a: &Disk, b: &Disk) -> bool {
     let same_id = a.id.is_some() && a.id == b.id;
     let same_path = a.path.is_some() && a.path == b.path;
     let same_serial = a.serial.is_some() && a.serial == b.serial;
-    same_id || same_path || same_serial || a == b
+    let same_wwn = a.wwn.is_some() && a.wwn == b.wwn;
+    same_id || same_path || same_serial || same_wwn || a == b
 }
 
 fn osd(check: Check<'_>, node: &MergedNode, raw: &RawOsd, spot: Spot) -> Option<Osd> {

@@ -59,6 +59,7 @@ fn one(
     let networks = networks(check, node, cores, links.as_ref());
     let bmc = bmc(check, node);
     let system_disk = disks::system_disk(check, node);
+    let wipe = disks::wipe(check, node);
     let osds = disks::osds(check, node, system_disk.as_ref().ok().and_then(Option::as_ref));
     let labels = node.labels.iter();
     let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.get()?.clone())));
@@ -71,6 +72,7 @@ fn one(
         matches: matches(node),
         bmc: bmc.ok()?,
         system_disk: system_disk.ok()?,
+        wipe,
         osds: osds?,
         reserve: Reserve {
             cpus: given_or(&node.reserve.cpus, Reserve::DEFAULT.cpus),

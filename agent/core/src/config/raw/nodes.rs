@@ -5,10 +5,10 @@ use serde::Deserialize;
 
 use super::{AddressV4, AddressV6, List, RawLink};
 use crate::config::given::{Given, Table};
-use crate::config::{DiskKind, NetworkName};
+use crate::config::{DiskKind, NetworkName, Transport};
 use crate::names::{
     ByteSize, Count, DiskId, EndorsementKey, HardwareSerial, HardwareUuid, Host, IfName, LabelKey,
-    LabelValue, MacAddr, Mtu, NodeId, NodeName, SecretName,
+    LabelValue, MacAddr, Mtu, NodeId, NodeName, SecretName, Wwn,
 };
 
 /// One node.
@@ -27,6 +27,9 @@ pub(in crate::config) struct RawNode {
     pub(in crate::config) bmc: Given<RawBmc>,
     /// The disk that the OS is installed on.
     pub(in crate::config) system_disk: Given<RawDisk>,
+    /// Disks that the installation may take as its system disk though something is on them, by serial number or name
+    /// below /dev/disk/by-id: what is on them is destroyed, once for each medium. Default: none.
+    pub(in crate::config) wipe: List<String>,
     /// The disks that carry Ceph OSDs.
     pub(in crate::config) osds: List<RawOsd>,
     /// What is kept from guests, for storage.
@@ -96,10 +99,14 @@ pub(in crate::config) struct RawDisk {
     pub(in crate::config) path: Given<DiskId>,
     /// The disk's serial number.
     pub(in crate::config) serial: Given<String>,
+    /// The disk's World Wide Name, as `lsblk --output WWN` shows it.
+    pub(in crate::config) wwn: Given<Wwn>,
     /// The disk's model, as the kernel shows it.
     pub(in crate::config) model: Given<String>,
     /// nvme, ssd or hdd.
     pub(in crate::config) kind: Given<DiskKind>,
+    /// How it is attached: nvme, sata, sas, scsi, usb or virtio.
+    pub(in crate::config) transport: Given<Transport>,
     /// At least this large: 900GB.
     pub(in crate::config) min_size: Given<ByteSize>,
     /// At most this large: 1100GB.
