@@ -52,6 +52,8 @@ pub(crate) struct Found {
 #[derive(Debug)]
 pub(crate) struct Assignment {
     pub(crate) identity: NodeIdentity,
+    /// Whether the node has a disk of its own, and is installed on it.
+    pub(crate) installs: bool,
     pub(crate) peers: Membership,
     pub(crate) network: network::Desired,
     pub(crate) services: services::Desired,
@@ -115,6 +117,7 @@ fn assign(bundle: &Bundle) -> Option<Assignment> {
     let circle = Circle::new(config, *id)?;
     Some(Assignment {
         identity,
+        installs: about.system_disk.is_some(),
         peers: Membership {
             circle,
             identity: secrets.identity.clone(),

@@ -42,6 +42,7 @@ use crate::system::systemd::Systemd;
 use crate::system::zookeeper::Ensemble;
 
 mod follow; // the bundle as it comes and changes
+mod installation; // the wish to be installed on a disk
 mod onlooker; // what a person at the console learns of who this machine is
 
 use follow::{Follower, Sources};

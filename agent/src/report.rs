@@ -38,6 +38,7 @@ impl Report {
             peers: BTreeMap::new(),
             addresses: Vec::new(),
             sighting: None,
+            installation: None,
         };
         Self { status: Arc::new(watch::Sender::new(status)) }
     }
@@ -64,6 +65,15 @@ impl Report {
         self.status.send_if_modified(|status| {
             let old = status.sighting.replace(text.to_owned());
             old != status.sighting
+        });
+    }
+
+    /// Says where the installation stands, if the node is being installed.
+    pub(crate) fn set_installation(&self, text: Option<String>) {
+        self.status.send_if_modified(|status| {
+            let news = status.installation != text;
+            status.installation = text;
+            news
         });
     }
 

@@ -1,4 +1,4 @@
-//! Nodes that start from a medium: the same bytes as a stick and as a disc.
+//! Diskless nodes that start from a medium: the same bytes as a stick and as a disc.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_yaml::Value;
@@ -23,6 +23,10 @@ fn a_disc_starts_the_node_that_the_machine_is() -> Result<()> {
 fn starts(bus: Bus) -> Result<()> {
     let network = Network::isolate()?;
     let cluster = Cluster::sample(&artifact::cluster("homelab.yaml"))?;
+    // One with a disk of its own would be installed on it.
+    cluster.edit(|file| {
+        file["node_defaults"].as_mapping_mut().map(|all| all.remove("system_disk"));
+    })?;
     let mut spec = Node::spec(&network, &cluster, 2)?;
     spec.disks = vec![Disk::medium(cluster.medium(&artifact::image()?)?, bus)];
     let node = Node::switch_on(Hardware::assemble(spec)?, &cluster, 2)?;

@@ -160,6 +160,11 @@ fn overview(screen: &Screen) -> Vec<Line<'static>> {
     }
     let Some(status) = &screen.status else { return lines };
     lines.extend(origin(status));
+    if let Some(installation) = &status.installation {
+        // Nothing else is brought up meanwhile.
+        lines.extend(installation.lines().map(|line| Line::from(line.to_owned())));
+        return lines;
+    }
     lines.extend(status.subjects.iter().flat_map(|(name, subject)| about(name, subject)));
     lines.extend(status.peers.iter().map(|(name, peer)| {
         let (word, style) = match &peer.silent {

@@ -25,6 +25,9 @@ pub const CONFIG_LABEL: &str = "trilith-config";
 /// The type of the partition that is /var on an installed disk: our own, so that nobody takes another one for it.
 pub const VAR_TYPE: &str = "c459012a-150e-4d1f-b99d-925b11cffa1e";
 
+/// The type of a root (UAPI group, Discoverable Partitions Specification; x86-64).
+pub const ROOT_TYPE: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
+
 /// A partition as udev describes it. All UUIDs are in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +72,11 @@ impl RootHash {
         (hash.len() == 64 && hex).then(|| Self(hash.to_owned()))
     }
 
+    /// Of a root by the UUIDs of its partitions, in lower case. `None`: they are not of this form.
+    pub fn of_partitions(data: &str, tree: &str) -> Option<Self> {
+        Self::of_command_line(&format!("roothash={data}{tree}").replace('-', ""))
+    }
+
     /// The UUID of the partition with the data: the first half (Discoverable Partitions Specification).
     pub fn data(&self) -> String {
         uuid(&self.0[..32])
@@ -82,6 +90,13 @@ impl RootHash {
 
 fn uuid(hex: &str) -> String {
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+/// Whether an installed disk has lost its /var, or it is not there yet. One that was never installed has one slot, and gets
+/// its /var at its first boot.
+pub fn lacks_var(disk: &str, partitions: &[Partition]) -> bool {
+    let here = |kind: &str| partitions.iter().filter(|it| it.disk == disk && it.kind == kind).count();
+    here(ROOT_TYPE) > 1 && here(VAR_TYPE) == 0
 }
 
 /// Finds the disk that was booted among what is there so far. `None`: it is not there yet.

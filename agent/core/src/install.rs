@@ -26,7 +26,7 @@ mod layout; // what an installed disk looks like
 mod tests;
 
 pub use choose::{Chosen, Refusal, choose};
-pub use layout::{EMPTY, LEAST, Layout, Part};
+pub use layout::{EMPTY, ESP, LEAST, Layout, Part};
 
 /// Where the agent puts what it wishes for: the node's bundle, under [`WISH`]. It holds secrets.
 pub const FOLDER: &str = "/run/trilith/install";

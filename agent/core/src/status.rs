@@ -160,6 +160,9 @@ pub struct NodeStatus {
     /// What the machine is, ready to paste into a cluster file, while no bundle says who it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sighting: Option<String>,
+    /// Where the installation of the node on its disk stands, in lines for people; `None`: it is not being installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installation: Option<String>,
 }
 
 /// Whether another node's agent answers.

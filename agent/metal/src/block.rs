@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use trilith_core::boot::Partition;
+use trilith_core::disks::{Block, Facts};
 
 /// Where things are.
 #[derive(Debug, Clone)]
@@ -26,12 +27,65 @@ pub struct Device {
     folder: PathBuf,
     /// udev's properties.
     properties: BTreeMap<String, String>,
+    /// udev's links to it, below /dev.
+    links: Vec<String>,
 }
 
 impl Device {
     /// One of udev's properties.
     pub fn property(&self, name: &str) -> Option<&str> {
         self.properties.get(name).map(String::as_str)
+    }
+
+    /// A file of the kernel's about it, without blanks around it.
+    pub fn file(&self, name: &str) -> Option<String> {
+        word(&self.folder.join(name)).filter(|text| !text.is_empty())
+    }
+
+    /// Whether it is a whole disk of the machine's own: no partition, and nothing that the kernel makes up.
+    pub fn is_disk(&self) -> bool {
+        // Loops, memory, mapped and striped devices; not NVMe by several paths, which is below /virtual as well.
+        let made_up = self.folder.components().any(|it| it.as_os_str() == "virtual")
+            && self.folder.parent().is_some_and(|folder| folder.ends_with("block"));
+        self.disk().is_none() && !made_up
+    }
+
+    /// What it is.
+    pub fn about(&self) -> Block {
+        let names = |folder: &str| {
+            let links = self.links.iter().filter_map(|link| link.strip_prefix(folder));
+            links.map(str::to_owned).collect()
+        };
+        let (file, property) = (
+            |name: &str| self.file(name),
+            |name: &str| self.property(name).map(str::to_owned),
+        );
+        let folder = self.folder.to_string_lossy();
+        let facts = Facts { name: &self.name, folder: &folder, file: &file, property: &property };
+        Block { ids: names("disk/by-id/"), paths: names("disk/by-path/"), ..Block::about(&facts) }
+    }
+
+    /// The device of its partition of this number, once there is one.
+    pub fn partition(&self, number: u32) -> Option<PathBuf> {
+        let mut all = self.partitions().into_iter();
+        all.find(|(found, _)| *found == number).map(|(_, device)| device)
+    }
+
+    /// Its partitions as the kernel has them: number and device.
+    pub fn partitions(&self) -> Vec<(u32, PathBuf)> {
+        let inside = fs::read_dir(&self.folder).into_iter().flatten().filter_map(Result::ok);
+        let part = |entry: fs::DirEntry| {
+            let number = word(&entry.path().join("partition"))?.parse().ok()?;
+            Some((number, Path::new("/dev").join(entry.file_name())))
+        };
+        let mut parts: Vec<_> = inside.filter_map(part).collect();
+        parts.sort();
+        parts
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> PathBuf {
+        Path::new("/dev").join(&self.name)
     }
 
     /// The folder of the disk that this is a partition of.
@@ -57,9 +111,17 @@ impl Devices {
             let Some(number) = word(&folder.join("dev")) else { continue };
             let Some(known) = word(&self.udev.join(format!("b{number}"))) else { continue };
             let name = entry.file_name().to_string_lossy().into_owned();
-            all.push(Device { name, folder, properties: properties(&known) });
+            let links = known.lines().filter_map(|line| line.strip_prefix("S:"));
+            let links = links.map(str::to_owned).collect();
+            all.push(Device { name, folder, properties: properties(&known), links });
         }
         Ok(all)
+    }
+
+    /// The one of this name.
+    pub fn named(&self, name: &str) -> Result<Device> {
+        let mut all = self.all()?.into_iter();
+        all.find(|device| device.name == name).with_context(|| format!("there is no disk {name}"))
     }
 
     /// Every partition of a GPT.
@@ -137,6 +199,15 @@ impl News {
         let watched = inotify.add_watch(&devices.udev, any | AddWatchFlags::IN_DELETE);
         watched.with_context(|| format!("cannot watch {}", devices.udev.display()))?;
         Ok(Self(inotify))
+    }
+
+    /// Listens for files of this folder as well; it is made if there is none.
+    pub fn and(self, folder: &Path) -> Result<Self> {
+        let failed = || format!("cannot watch {}", folder.display());
+        fs::create_dir_all(folder).with_context(failed)?;
+        let any = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
+        self.0.add_watch(folder, any | AddWatchFlags::IN_DELETE).with_context(failed)?;
+        Ok(self)
     }
 
     /// Waits for the next, however long that takes: the unit's time-out ends it.

@@ -7,5 +7,6 @@ pub mod config; // the bundles of a medium
 pub mod efi; // the firmware's variables
 pub mod esp; // the boot loader and the system on the node's disk
 pub mod exec; // the one door to other programs
+pub mod install; // the installation of a node on a disk
 pub mod root; // stage `root`: the disk that was booted, and its root
 pub mod var; // stage `var`: /var on that disk, or in memory

@@ -40,9 +40,17 @@ fn find(hash: &RootHash) -> Result<Boot> {
         if loader.is_none() {
             open_discs(&devices.all()?, &mut discs)?;
         }
-        if let Some(boot) = boot::find(hash, loader.as_deref(), &devices.partitions()?) {
-            eprintln!("the root is on {}", boot.disk);
-            return Ok(boot);
+        let partitions = devices.partitions()?;
+        match boot::find(hash, loader.as_deref(), &partitions) {
+            // Nobody makes a new one in the place of what the node has kept: the unit's time-out ends the boot.
+            Some(boot) if boot::lacks_var(&boot.disk, &partitions) => {
+                eprintln!("{} has no /var, or not yet", boot.disk);
+            }
+            Some(boot) => {
+                eprintln!("the root is on {}", boot.disk);
+                return Ok(boot);
+            }
+            None => {}
         }
         news.wait()?;
     }

@@ -13,6 +13,7 @@ use trilith_core::secrets::certificate::{Certificate, warning};
 use trilith_core::status::{BundleStatus, NodeIdentity, Problem};
 
 use super::Wish;
+use super::installation::Installation;
 use super::onlooker::Onlooker;
 use crate::bundle::{self, Depth, Findings, Found, Reading};
 use crate::reconcile::chain;
@@ -53,6 +54,7 @@ pub(super) struct Follower {
     /// What was told last of the certificate's end.
     warned: Option<Problem>,
     onlooker: Onlooker,
+    installation: Installation,
 }
 
 /// The bundle in force.
@@ -89,6 +91,7 @@ impl Follower {
             unkept,
             warned,
             onlooker,
+            installation: Installation::default(),
         };
         follower.read().await;
         Ok(follower)
@@ -103,7 +106,7 @@ impl Follower {
                 self.report.set_sighting(&self.onlooker.shown);
             }
             self.keep().await;
-            // Cancel safety: `Watch::changed` and `Signal::recv` say of themselves that they are; the onlooker
+            // Cancel safety: `Watch::changed`, `Installation::changed` and `Signal::recv` say of themselves that they are; the onlooker
             // only waits, for something that stays true until it looks.
             tokio::select! {
                 changed = self.files.changed() => {
@@ -116,6 +119,9 @@ impl Follower {
                 }
                 // A NIC that comes late may be the one by which the machine is recognised.
                 () = self.onlooker.news(), if unknown => self.read().await,
+                () = self.installation.changed() => {
+                    self.report.set_installation(Some(Installation::text()));
+                }
                 () = sleep(KEEP_AGAIN), if self.unkept.is_some() => {}
                 () = sleep(CLOCK) => self.tell(),
             }
@@ -155,10 +161,25 @@ impl Follower {
         let ends = certificate.and_then(|it| u64::try_from(it.not_after).ok());
         self.current = Some(InForce { identity, source, text, kept, ends });
         self.problems = problems;
-        self.tell();
-        for wish in &self.wishes {
-            wish(&assignment);
+        if Installation::is_due(&assignment) {
+            self.install();
+        } else {
+            self.report.set_installation(None);
+            self.wishes.iter().for_each(|wish| wish(&assignment));
         }
+        self.tell();
+    }
+
+    /// Has the node installed, and brings nothing up meanwhile.
+    fn install(&mut self) {
+        let Some(current) = &self.current else { return };
+        if let Err(error) = self.installation.wish(&current.text) {
+            let reason = format!("the installation cannot be wished for: {}", chain(&error));
+            let problem = Problem { object: "installation".into(), reason };
+            warn_of(std::slice::from_ref(&problem));
+            self.problems.push(problem);
+        }
+        self.report.set_installation(Some(Installation::text()));
     }
 
     /// Remembers whom the machine belongs to; or why it could not.

@@ -9,6 +9,7 @@ use trilith_core::identity::Machine;
 use trilith_core::network::{Desired, Network, ObservedLink};
 use trilith_core::sighting::Sighting;
 
+use super::installation::Installation;
 use crate::bundle::Found;
 use crate::reconcile::{Host, chain};
 use crate::report::console::Console;
@@ -75,7 +76,9 @@ impl Onlooker {
             text.push_str("\n  ");
             text.push_str(line);
         }
-        if places::in_memory() {
+        if Installation::is_due(&found.assignment) {
+            text.push_str("\nstarted from a medium: this node is installed on its system disk");
+        } else if places::in_memory() {
             text.push_str("\nstarted from a medium: all that this node writes is kept in memory, and lost when it stops");
         }
         info!("{text}");

@@ -13,11 +13,12 @@ use super::tools::Tools;
 use crate::exec;
 
 /// The agent's programs, and where they lie in the image: those that no person calls apart.
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 5] = [
     ("trilithd", "usr/bin"),
     ("trilith-rados", "usr/lib/trilith"),
     ("trilith-console", "usr/lib/trilith"),
     ("trilith-tpm", "usr/lib/trilith"),
+    ("trilith-install", "usr/lib/trilith"),
 ];
 
 /// The crates that they are made of.

@@ -43,7 +43,7 @@ impl Parts<'_> {
             .tree(&agent.initrd)?
             .tree(&agent.tree)?
             .tree(&place.top.join("mkosi.conf"))?;
-        for overlay in ["rootfs", "both", "repart", "seal"] {
+        for overlay in ["rootfs", "both", "repart", "install", "seal"] {
             key = key.tree(&place.overlay(overlay))?;
         }
         if let Some(site) = site {

@@ -86,6 +86,17 @@ fn a_machine_that_nobody_knows() {
 }
 
 #[test]
+fn a_node_that_is_installed() {
+    let text = subjects("state: waiting, on: the node bundle");
+    let says = "installing on sda (500 GB, FAST 500, serial S1): copying the release: 40 %";
+    golden("installing", shows(&format!("{text}installation: {says:?}\n")));
+    let says = "not installed\n  system_disk: 2 disks fit the rule: sda, sdb; write a rule that only one fits, such as \
+        its serial\n  sda: 500 GB, FAST 500, serial S1, blank: it fits\n  sdb: 500 GB, FAST 500, serial S2, gpt ext4: \
+        it fits\n  sdz: 1.5 GB, STICK, serial USB1, blank: the machine was started from it";
+    golden("not-installed", shows(&format!("{text}installation: {says:?}\n")));
+}
+
+#[test]
 fn the_journal_from_its_end_and_back() {
     let mut screen = shows(&subjects("state: converged"));
     screen.turn(Page::Logs);

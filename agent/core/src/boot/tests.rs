@@ -61,6 +61,23 @@ fn a_disc_has_no_loader_partition() {
 }
 
 #[test]
+fn only_an_installed_disk_can_lose_its_var() {
+    let part = |disk: &str, kind: &str| Partition {
+        name: "x".into(),
+        disk: disk.into(),
+        uuid: "u".into(),
+        kind: kind.into(),
+        optical: false,
+    };
+    let one = vec![part("a", ROOT_TYPE)];
+    assert!(!lacks_var("a", &one));
+    let mut two = vec![part("a", ROOT_TYPE), part("a", ROOT_TYPE), part("b", VAR_TYPE)];
+    assert!(lacks_var("a", &two));
+    two.push(part("a", VAR_TYPE));
+    assert!(!lacks_var("a", &two));
+}
+
+#[test]
 fn a_disk_is_there_when_all_of_it_is() {
     let all = disk("sda", "esp-a", true);
     assert_eq!(find(&root(), Some("esp-a"), &all[..2]), None);

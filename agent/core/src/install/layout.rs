@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Release, Slot};
-use crate::boot::VAR_TYPE;
+use crate::boot::{ROOT_TYPE as ROOT, VAR_TYPE};
 
 /// The label of a slot with nothing in it.
 pub const EMPTY: &str = "_empty";
@@ -11,9 +11,9 @@ pub const EMPTY: &str = "_empty";
 /// The smallest disk that has room, in bytes: the sum of overlays/install, and what the two tables take.
 pub const LEAST: u64 = (2 << 30) + 2 * ((3 << 30) + (64 << 20)) + (16 << 30) + (2 << 20);
 
-/// Types of partitions (UAPI group, Discoverable Partitions Specification; x86-64).
-const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
-const ROOT: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
+/// The type of an EFI system partition (UEFI 2.10, 5.3.3).
+pub const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
+/// The type of a root's hash tree (UAPI group, Discoverable Partitions Specification; x86-64).
 const TREE: &str = "2c7357ed-ebd2-46d9-aec1-23d437ec2bf5";
 
 /// A partition. UUIDs are in lower case.

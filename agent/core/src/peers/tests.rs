@@ -23,6 +23,7 @@ fn status() -> NodeStatus {
         peers: BTreeMap::new(),
         addresses: Vec::new(),
         sighting: None,
+        installation: None,
     }
 }
 

@@ -13,6 +13,9 @@ pub fn news(before: Option<&NodeStatus>, now: &NodeStatus) -> Vec<String> {
         lines.extend(now.bundle.problems.iter().map(|problem| format!("bundle: {problem}")));
         lines.extend(now.bundle.warnings.iter().map(|warning| format!("warning: {warning}")));
     }
+    if before.is_none_or(|before| before.installation != now.installation) {
+        lines.extend(now.installation.iter().flat_map(|text| text.lines().map(str::to_owned)));
+    }
     for (name, subject) in &now.subjects {
         let old = before.and_then(|before| before.subjects.get(name));
         let waits = matches!(subject.state, State::Waiting { .. });
@@ -42,6 +45,11 @@ pub fn full(status: &NodeStatus, now: u64) -> String {
     }
     for warning in &status.bundle.warnings {
         let _ = writeln!(text, "  warning: {warning}");
+    }
+    if let Some(installation) = &status.installation {
+        // Nothing else is brought up meanwhile.
+        let _ = writeln!(text, "{installation}");
+        return text;
     }
     for (name, subject) in &status.subjects {
         subject_lines(&mut text, name, subject, now);
@@ -118,6 +126,7 @@ mod tests {
             peers: BTreeMap::new(),
             addresses: Vec::new(),
             sighting: None,
+            installation: None,
         }
     }
 
@@ -144,6 +153,22 @@ services    retry      for 1 min 0 s
   again in 1 min 5 s
 ";
         assert_eq!(full(&status, 4060), expected);
+    }
+
+    #[test]
+    fn while_a_node_is_installed_nothing_else_is_told() {
+        let waiting = || State::Waiting { on: "the node bundle".into() };
+        let mut first = status(waiting(), waiting());
+        first.installation = Some("installing on sda: copying the release: 10 %".into());
+        let expected = "\
+node n3 (ID 3) of cluster demo, from /run/trilith/bundle.yaml; trilithd 1.2.3
+installing on sda: copying the release: 10 %
+";
+        assert_eq!(full(&first, 4060), expected);
+        let mut second = first.clone();
+        second.installation = Some("not installed\n  sda: foreign".into());
+        assert_eq!(news(Some(&first), &second), ["not installed", "  sda: foreign"]);
+        assert!(news(Some(&second), &second).is_empty());
     }
 
     #[test]

@@ -1,0 +1,282 @@
+//! An installation onto a loop device: the real program, `systemd-repart`, `veritysetup` and file systems, up to where it
+//! takes a kernel with FAT and a firmware. From there on, machines in tests/vm show it.
+
+use std::fs;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use tempfile::TempDir;
+use trilith_tests::artifact;
+use trilith_tests::cluster::Cluster;
+use trilith_tests::command::{run, sh};
+use trilith_tests::machine::in_tools;
+
+/// How long one state of an installation may take to come.
+const LIMIT: Duration = Duration::from_secs(100);
+
+/// A file as a disk; gone when it is dropped.
+struct Loop(String);
+
+impl Loop {
+    fn new(file: &Path, sector: u32) -> Result<Self> {
+        let sector = format!("--sector-size={sector}");
+        let mut command = Command::new("losetup");
+        command.args(["--find", "--show", "--partscan", &sector]).arg(file);
+        Ok(Self(run(&mut command)?.trim().trim_start_matches("/dev/").to_owned()))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        // What is left of it is seen in `losetup`.
+        let _ = sh(&format!("losetup --detach /dev/{}", self.0));
+    }
+}
+
+/// A machine that was booted from a medium and has one disk.
+struct Bench {
+    folder: TempDir,
+    medium: Loop,
+    disk: Loop,
+    hash: String,
+}
+
+impl Bench {
+    /// With a disk of sectors of this size.
+    fn new(sector: u32) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("install").tempdir_in(artifact::target())?;
+        let at = |name: &str| folder.path().join(name);
+        let hash = release(folder.path())?;
+        let disk = fs::File::create(at("disk"))?;
+        disk.set_len(40 << 30)?;
+        let (medium, disk) = (Loop::new(&at("release"), 512)?, Loop::new(&at("disk"), sector)?);
+        let bench = Self { folder, medium, disk, hash };
+        bench.tell()?;
+        Ok(bench)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What initrd, udev and agent have left in /run.
+    fn tell(&self) -> Result<()> {
+        let put = |name: &str, text: &str| -> Result<()> {
+            let path = self.at(name);
+            fs::create_dir_all(path.parent().context("no folder")?)?;
+            Ok(fs::write(path, text)?)
+        };
+        let (medium, disk) = (&self.medium.0, &self.disk.0);
+        let boot = format!("disk: {medium}\ndata: {medium}p2\nhash: {medium}p3\n");
+        put("run/trilith-boot/boot.yaml", &boot)?;
+        put("cmdline", &format!("ro roothash={}\n", self.hash))?;
+        for (device, serial) in [(medium, "MEDIUM"), (disk, "DISK1")] {
+            let number = fs::read_to_string(format!("/sys/class/block/{device}/dev"))?;
+            put(&format!("run/udev/data/b{}", number.trim()), &format!("E:ID_SERIAL_SHORT={serial}\n"))?;
+        }
+        put("run/trilith/install/bundle.yaml", &bundle(&self.folder)?)
+    }
+
+    /// `trilith-install`, with the tools tree as the root. What it may take for a disk of the machine is ours alone.
+    fn install(&self) -> Result<Installing<'_>> {
+        let _ = fs::remove_file(self.at("run/trilith-install/state"));
+        let definitions = artifact::repository().join("overlays/install");
+        let program = artifact::program("trilith-install")?;
+        let mut command = in_tools("env", &[])?;
+        let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        let end = words.iter().position(|word| word == "--").context("no program")?;
+        command = Command::new("bwrap");
+        command.args(&words[..end]).args(["--cap-add", "ALL", "--bind"]).arg(self.at("run")).arg("/run");
+        command.arg("--ro-bind").arg(self.at("cmdline")).arg("/proc/cmdline");
+        command.arg("--ro-bind").arg(definitions).arg("/usr/lib/trilith/install");
+        command.arg("--ro-bind").arg(program).arg("/usr/lib/trilith/trilith-install");
+        command.args(["--tmpfs", "/sys"]);
+        for folder in ["dev", "devices", "block", "module"] {
+            let folder = format!("/sys/{folder}");
+            command.args(["--ro-bind", &folder, &folder]);
+        }
+        for name in [&self.medium.0, &self.disk.0] {
+            let (from, to) = (format!("/sys/devices/virtual/block/{name}"), format!("/sys/disks/{name}"));
+            command.args(["--ro-bind", &from, &to]);
+            command.args(["--symlink", &to, &format!("/sys/class/block/{name}")]);
+        }
+        command.args(["--", "/usr/lib/trilith/trilith-install"]).stdin(Stdio::null());
+        Ok(Installing { bench: self, child: command.spawn().context("cannot start bwrap")? })
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.at("run/trilith-install/state")).unwrap_or_default()
+    }
+
+    fn partition(&self, number: u32) -> String {
+        format!("/dev/{}p{number}", self.disk.0)
+    }
+
+    /// Labels of the partitions, in order.
+    fn labels(&self) -> Result<Vec<String>> {
+        let table = run(in_tools("sfdisk", &[])?.args(["--json", &format!("/dev/{}", self.disk.0)]))?;
+        let table: serde_json::Value = serde_json::from_str(&table)?;
+        let parts = table["partitiontable"]["partitions"].as_array().context("no partitions")?;
+        Ok(parts.iter().filter_map(|part| Some(part["name"].as_str()?.to_owned())).collect())
+    }
+
+    /// A look at the disk's /var.
+    fn var<T>(&self, look: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        let folder = tempfile::tempdir()?;
+        let device = self.partition(6);
+        mount(Some(device.as_str()), folder.path(), Some("ext4"), MsFlags::MS_RDONLY, None::<&str>)?;
+        let looked = look(folder.path());
+        umount2(folder.path(), MntFlags::empty())?;
+        looked
+    }
+}
+
+/// The program while it runs; killed when it is dropped.
+struct Installing<'a> {
+    bench: &'a Bench,
+    child: Child,
+}
+
+impl Installing<'_> {
+    /// Waits until it says this.
+    fn wait(&mut self, words: &str) -> Result<()> {
+        let begin = Instant::now();
+        while !self.bench.said().contains(words) {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("trilith-install: {status}");
+            }
+            ensure!(begin.elapsed() < LIMIT, "{words:?} is not said, but: {}", self.bench.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Installing<'_> {
+    fn drop(&mut self) {
+        // bwrap takes the program with it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A release of a few megabytes, as overlays/repart divides it; gives its root hash.
+fn release(folder: &Path) -> Result<String> {
+    let root = folder.join("root");
+    for name in ["usr/lib", "boot/EFI/Linux", "boot/EFI/systemd", "efi"] {
+        fs::create_dir_all(root.join(name))?;
+    }
+    fs::write(root.join("boot/EFI/Linux/trilith_1.efi"), "kernel")?;
+    let bytes: Vec<u8> = (0..6_u32 << 20).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    fs::write(root.join("usr/lib/much"), bytes)?;
+    let definitions = artifact::repository().join("overlays/repart");
+    let mut repart = in_tools("systemd-repart", &[folder, &definitions])?;
+    repart.arg(format!("--definitions={}", definitions.display()));
+    repart.arg(format!("--root={}", root.display()));
+    repart.args(["--empty=create", "--size=auto", "--dry-run=no", "--offline=yes", "--json=short"]);
+    let made = run(repart.args(["--seed=random"]).arg(folder.join("release")))?;
+    let made: serde_json::Value = serde_json::from_str(&made)?;
+    let hash = made.as_array().context("no partitions")?.iter();
+    let hash = hash.filter_map(|part| part["roothash"].as_str()).find(|hash| hash.len() == 64);
+    Ok(hash.context("no root hash")?.to_owned())
+}
+
+/// The bundle of a node whose system disk is `DISK1`.
+fn bundle(folder: &TempDir) -> Result<String> {
+    let text = fs::read_to_string(artifact::cluster("homelab.yaml"))?;
+    let rule = "system_disk: {kind: ssd, min_size: 100GB, max_size: 300GB}";
+    ensure!(text.contains(rule), "homelab.yaml has another rule");
+    let path = folder.path().join("cluster.yaml");
+    fs::write(&path, text.replace(rule, "system_disk: {serial: DISK1}"))?;
+    Cluster::sample(&path)?.bundle(2)
+}
+
+/// Whether a partition begins with the same bytes as another one that is all of it.
+fn begins_with(partition: &str, other: &str) -> Result<bool> {
+    let (one, other) = (fs::File::open(partition)?, fs::read(other)?);
+    let mut bytes = vec![0; other.len()];
+    one.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes == other)
+}
+
+/// How far it comes without FAT and firmware: everything is on the disk but what makes it boot.
+const END: &str = "not installed yet: write loader and kernel";
+
+/// Killed at any point and begun again, it ends the same.
+#[test]
+fn a_release_comes_onto_a_disk_however_often_it_is_cut() -> Result<()> {
+    for sector in [512, 4096] {
+        let bench = Bench::new(sector)?;
+        for cut in ["dividing it", "copying the release: 0 %", "copying the release: 50 %", "reading"] {
+            bench.install()?.wait(cut)?;
+        }
+        bench.install()?.wait(END)?;
+        let labels = bench.labels()?;
+        ensure!(labels[1] == labels[2] && labels[1] != "_empty", "{labels:?}");
+        ensure!(labels[3..] == ["_empty", "_empty", "trilith-var"], "{labels:?}");
+        for number in [2, 3] {
+            let release = format!("/dev/{}p{number}", bench.medium.0);
+            ensure!(begins_with(&bench.partition(number), &release)?, "partition {number}");
+        }
+        let id = bench.var(|var| {
+            let own = |name: &str| var.join("lib/trilith").join(name);
+            let mode = fs::metadata(own("bundle.yaml"))?.permissions().mode() & 0o777;
+            ensure!(mode == 0o600 && fs::metadata(own(""))?.mode() & 0o777 == 0o700);
+            ensure!(fs::read(own("bundle.yaml"))? == fs::read(bench.at("run/trilith/install/bundle.yaml"))?);
+            ensure!(fs::read_to_string(own("belonging.yaml"))?.contains("name: hv2"));
+            Ok(fs::read_to_string(own("machine-id"))?)
+        })?;
+        ensure!(id.trim().len() == 32, "{id}");
+        bench.install()?.wait(END)?;
+        let again = bench.var(|var| Ok(fs::read_to_string(var.join("lib/trilith/machine-id"))?))?;
+        ensure!(again == id, "another machine ID");
+        println!("sectors of {sector} bytes: cut four times, installed");
+    }
+    Ok(())
+}
+
+/// What is on a disk stays, byte for byte, until the cluster file names it.
+#[test]
+fn a_foreign_disk_is_left_alone() -> Result<()> {
+    let bench = Bench::new(512)?;
+    let disk = format!("/dev/{}", bench.disk.0);
+    sh(&format!("mkfs.ext4 -q {disk}"))?;
+    // Every write through the loop device changes it.
+    sh("sync")?;
+    let written = || Ok::<_, anyhow::Error>(fs::metadata(bench.at("disk"))?.modified()?);
+    let before = written()?;
+    bench.install()?.wait("something is on it that is not of this node: ext4")?;
+    ensure!(bench.said().contains("give the node `wipe: [\"DISK1\"]`"), "{}", bench.said());
+    ensure!(written()? == before, "the disk was changed");
+    Ok(())
+}
+
+/// The initrd's own definitions grow /var, and touch nothing else.
+#[test]
+fn var_grows_with_its_disk() -> Result<()> {
+    let bench = Bench::new(512)?;
+    bench.install()?.wait(END)?;
+    let labels = bench.labels()?;
+    let size = || sh(&format!("blockdev --getsize64 {}", bench.partition(6)));
+    let before: u64 = size()?.trim().parse()?;
+    let file = fs::OpenOptions::new().write(true).open(bench.at("disk"))?;
+    file.set_len(50 << 30)?;
+    let disk = format!("/dev/{}", bench.disk.0);
+    sh(&format!("losetup --set-capacity {disk}"))?;
+    let definitions = artifact::repository().join("overlays/initrd/rootfs/usr/lib/repart.d");
+    let mut repart = in_tools("systemd-repart", &[&definitions])?;
+    let definitions = format!("--definitions={}", definitions.display());
+    run(repart.args(["--dry-run=no", &definitions, &disk]))?;
+    ensure!(bench.labels()? == labels, "{:?}", bench.labels()?);
+    let after: u64 = size()?.trim().parse()?;
+    ensure!(after - before >= (10 << 30) - (4 << 20), "{before} {after}");
+    for number in [2, 3] {
+        let release = format!("/dev/{}p{number}", bench.medium.0);
+        ensure!(begins_with(&bench.partition(number), &release)?, "partition {number}");
+    }
+    bench.var(|var| Ok(ensure!(var.join("lib/trilith/machine-id").exists())))
+}
