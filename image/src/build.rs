@@ -32,6 +32,8 @@ use self::release::{Release, Version};
 use self::site::Site;
 use crate::exit::Exit;
 
+pub(crate) use self::disk::root_hash;
+
 /// Build the image: disk, UKI, root and hash tree, package list, SBOM, check sums.
 ///
 /// Needs root, mmdebstrap, bubblewrap and a Rust toolchain; everything else comes from a tools tree

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
-use crate::{build, cluster, config, node, usb};
+use crate::{build, cluster, config, netboot, node, usb};
 
 /// Builds, checks and rolls out Trilith clusters.
 #[derive(Debug, Parser)]
@@ -21,6 +21,7 @@ enum Command {
     #[command(subcommand)]
     Cluster(cluster::Command),
     Node(node::Options),
+    Netboot(netboot::Options),
     Usb(usb::Options),
 }
 
@@ -31,6 +32,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Config(command) => config::run(command),
         Command::Cluster(command) => cluster::run(command),
         Command::Node(options) => node::run(&options),
+        Command::Netboot(options) => netboot::run(&options),
         Command::Usb(options) => usb::run(&options),
     }
 }

@@ -27,7 +27,7 @@ use crate::exit::{self, Exit};
 use store::ClusterSecrets;
 use vault::Vault;
 
-pub(crate) use vault::Access;
+pub(crate) use vault::{Access, Lock, write_private};
 
 /// Make what belongs to a cluster.
 #[derive(Debug, Subcommand)]
@@ -127,7 +127,7 @@ fn bundle(options: &BundleOptions) -> anyhow::Result<Exit> {
     let Some((_, bundle)) = bundles.first() else { return Ok(Exit::Failed) };
     match output {
         None => config::print(bundle)?,
-        Some(path) => vault::write_private(path, bundle.as_bytes())
+        Some(path) => write_private(path, bundle.as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?,
     }
     Ok(Exit::Ok)

@@ -7,6 +7,7 @@ mod config; // judges and explains the cluster file
 mod exec; // the one door to other programs
 mod exit; // how a command ends
 mod firmware; // every shipped module finds its firmware, or says why not
+mod netboot; // servers start from the network
 mod node; // looks at a node
 mod sbom; // package list and SPDX
 mod usb; // a medium that nodes start from

@@ -139,6 +139,16 @@ impl Cluster {
         Ok(command)
     }
 
+    /// The cluster file.
+    pub fn file(&self) -> PathBuf {
+        self.at(FILE)
+    }
+
+    /// What opens its secrets file.
+    pub fn identity(&self) -> PathBuf {
+        self.at(IDENTITY)
+    }
+
     /// The private key.
     pub fn key(&self) -> PathBuf {
         self.at(KEY)

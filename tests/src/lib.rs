@@ -16,4 +16,5 @@ pub mod network; // a network namespace with switches in it
 pub mod node; // a node that boots the image with a bundle
 pub mod qmp; // QEMU's control socket
 pub mod quorums; // where a cluster in the lab stands
+pub mod release; // a release in small
 pub mod vlan; // tagged ports in user space

@@ -119,10 +119,14 @@ impl Neighbour {
 
     /// Runs a command in it (see [`sh`]).
     pub fn sh(&self, text: &str) -> Result<String> {
-        let target = self.holder.id().to_string();
-        run(Command::new("nsenter")
-            .args(["--net", "--target", &target])
-            .args(text.split_whitespace()))
+        run(self.command().args(text.split_whitespace()))
+    }
+
+    /// A command in it, still without program and arguments.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--net", "--target", &self.holder.id().to_string()]);
+        command
     }
 }
 

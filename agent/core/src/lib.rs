@@ -16,6 +16,7 @@ pub mod identity; // which of many bundles is this machine's
 pub mod install; // from a medium to a disk
 pub mod libvirt; // the storage secret in libvirt, and whether KVM works
 pub mod names; // small valid values: NodeId, IfName, VlanId, Mtu, …
+pub mod netboot; // what a netboot server and a node that boots from it say to each other
 pub mod network; // links, addresses, routes and sysctls of the core networks
 pub mod node; // what the cluster file means for each subject of one node
 pub mod operators; // how operators reach a node's agent

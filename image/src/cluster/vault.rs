@@ -95,7 +95,8 @@ impl Lock {
         }
     }
 
-    fn encrypt(&self, text: &[u8]) -> anyhow::Result<Vec<u8>> {
+    /// Encrypts.
+    pub(crate) fn encrypt(&self, text: &[u8]) -> anyhow::Result<Vec<u8>> {
         let encryptor = match self {
             Self::Passphrase(passphrase) => Encryptor::with_user_passphrase(passphrase.clone()),
             Self::Recipients(names) => {

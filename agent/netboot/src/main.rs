@@ -1,0 +1,103 @@
+//! `trilith-netboot`, in the initrd of a machine that was started from the network: fetches the release's disk into
+//! memory, so that the boot goes on from it as from any disk, and asks for the machine's bundle.
+
+mod bundle; // the machine's bundle
+mod dhcp; // DHCP messages
+mod disk; // the disk in memory
+mod download; // the disk over HTTP
+mod http; // requests
+mod lease; // an address, and the servers' URLs
+mod links; // NICs
+mod machine; // what tells this machine from others
+mod pauses; // between tries
+mod sparse; // a file with holes
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use http::Source;
+use links::Links;
+
+/// Fetches the image and the bundle of a machine that was started from the network.
+#[derive(Debug, Parser)]
+#[command(name = "trilith-netboot", version, max_term_width = 80)]
+struct Args {
+    /// The kernel's command line: `roothash=`, and `trilith.netboot=URL` for each server that DHCP does not name.
+    #[arg(long, value_name = "FILE", default_value = "/proc/cmdline")]
+    command_line: PathBuf,
+    /// Where what was found is left for the root.
+    #[arg(long, value_name = "DIR", default_value = "/run/trilith-boot")]
+    folder: PathBuf,
+    /// Where the firmware's words about the machine are.
+    #[arg(long, value_name = "DIR", default_value = "/sys/class/dmi/id")]
+    firmware: PathBuf,
+    /// Leave the disk in this file and attach nothing.
+    #[arg(long, value_name = "FILE")]
+    only_file: Option<PathBuf>,
+}
+
+/// A bundle that the machine was started with: then none is asked for.
+const CREDENTIAL: &str = "/run/credentials/@system/trilith.bundle";
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One line on the console and in the journal.
+fn say(line: &str) {
+    eprintln!("netboot: {line}");
+}
+
+fn run(args: &Args) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start")?.block_on(boot(args))
+}
+
+async fn boot(args: &Args) -> Result<()> {
+    let path = &args.command_line;
+    let words = std::fs::read_to_string(path);
+    let words = words.with_context(|| format!("cannot read {}", path.display()))?;
+    let value =
+        |name: &str| words.split_whitespace().filter_map(move |it| it.strip_prefix(name)).collect();
+    let root_hash: Vec<&str> = value("roothash=");
+    let root_hash =
+        root_hash.first().context("no roothash= on the command line: any root would do")?;
+    let named: Vec<&str> = value("trilith.netboot=");
+
+    let links = Links::bring_up().await?;
+    let sources = lease::sources(&links, &named).await?;
+    let image = disk::Image::new(args.only_file.as_deref(), &args.folder)?;
+    let (disk, bundle) =
+        tokio::join!(download::image(&sources, root_hash, &image), ask(args, &sources),);
+    disk?;
+    bundle?;
+    if args.only_file.is_none() {
+        leave_word(&args.folder, &image.attach()?, root_hash)?;
+    }
+    links.take_down().await
+}
+
+async fn ask(args: &Args, sources: &[Source]) -> Result<()> {
+    if Path::new(CREDENTIAL).exists() {
+        say("the machine was started with a bundle; none is asked for");
+        return Ok(());
+    }
+    let machine = machine::read(&args.firmware);
+    bundle::fetch(sources, machine, &args.folder.join("network")).await
+}
+
+/// What the root learns about how it was started.
+fn leave_word(folder: &Path, device: &str, root_hash: &str) -> Result<()> {
+    let device = device.trim_start_matches("/dev/");
+    let text = format!("kind: net\ndisk: {device}\nvar: ram\nmedium: {root_hash}\n");
+    let path = folder.join("boot.yaml");
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
