@@ -55,4 +55,4 @@ run_tests() {
 build_packages=(build-essential ca-certificates git librados-dev libvirt-dev pkg-config)
 # shellcheck disable=SC2034
 # What makes and starts machines and namespaces: the tools tree, and the programs that work outside it.
-lab_packages=(mmdebstrap bubblewrap dnsmasq-base iproute2 iputils-ping libfaketime nftables openssh-client)
+lab_packages=(mmdebstrap bubblewrap dnsmasq-base iproute2 iputils-ping ipxe libfaketime nftables openssh-client)

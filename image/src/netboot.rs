@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 use trilith_core::names::NodeId;
 use trilith_core::netboot;
 use zeroize::Zeroizing;
@@ -40,7 +41,8 @@ use server::Office;
 /// `match`, by MAC address, serial number or UUID; whoever is in the same
 /// network can claim those, so compare the fingerprint before you say yes.
 ///
-/// Needs root, dnsmasq, and for UEFI PXE the package ipxe.
+/// Firmware and nodes are served over IPv4 alone. Needs root, dnsmasq, and for
+/// UEFI PXE the package ipxe.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The cluster file.
@@ -121,7 +123,13 @@ fn open(options: &Options, release: Release) -> Result<Result<Office, Exit>> {
     };
     let reported = Reported::open(&options.file)?;
     let known = reported.nodes().clone();
-    let desk = Desk::new(cluster.config(), &nodes.into_iter().collect(), options.approve, options.again, known);
+    let desk = Desk::new(
+        cluster.config(),
+        &nodes.into_iter().collect(),
+        options.approve,
+        options.again,
+        known,
+    );
     let bundles = bundles.into_iter().map(|(node, text)| (node, Zeroizing::new(text)));
     Ok(Ok(Office::new(release, bundles.collect(), desk, reported)))
 }
@@ -142,6 +150,7 @@ async fn serve(options: &Options, lan: &Lan, office: &Arc<Office>) -> Result<()>
     let router = server::router(Arc::clone(office), &url);
     let mut lines = terminal::typed();
     let mut page = terminal::Page::new(office, &url);
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut served = std::pin::pin!(server::serve(listener, router));
     loop {
         // Each arm may be left at any time: a line is taken whole or not at all, and the server is one future that
@@ -152,6 +161,7 @@ async fn serve(options: &Options, lan: &Lan, office: &Arc<Office>) -> Result<()>
             line = lines.recv() => if let Some(line) = line { office.typed(&line) },
             () = page.due() => page.draw()?,
             stop = tokio::signal::ctrl_c() => return stop.context("cannot wait for an interrupt"),
+            _ = terminate.recv() => return Ok(()),
         }
     }
 }

@@ -2,11 +2,10 @@
 //! an address and the server's URL by DHCP, fetches the release, checks it, and gets its bundle once a person said yes.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
@@ -15,62 +14,8 @@ use trilith_tests::artifact::{self, program};
 use trilith_tests::cluster::Cluster;
 use trilith_tests::command::sh;
 use trilith_tests::network::{Neighbour, Network};
+use trilith_tests::program::{PATIENCE, Program};
 use trilith_tests::release;
-
-/// The longest that anything here may take on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-/// A program whose lines are followed. It ends with this.
-struct Program {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Program {
-    fn start(command: &mut Command) -> Result<Self> {
-        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().context("cannot start a program")?;
-        let (sender, lines) = channel();
-        let out: Box<dyn Read + Send> = Box::new(child.stdout.take().context("no stdout")?);
-        let err: Box<dyn Read + Send> = Box::new(child.stderr.take().context("no stderr")?);
-        for stream in [out, err] {
-            let sender = sender.clone();
-            let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
-            std::thread::spawn(move || {
-                let heard = |line: &String| eprintln!("{line}");
-                lines.by_ref().inspect(heard).try_for_each(|line| sender.send(line))
-            });
-        }
-        Ok(Self { child, lines })
-    }
-
-    /// Waits for a line with this in it.
-    fn until(&self, text: &str) -> Result<String> {
-        loop {
-            let line = self.lines.recv_timeout(PATIENCE);
-            let line = line.with_context(|| format!("nobody said: {text}"))?;
-            if line.contains(text) {
-                return Ok(line);
-            }
-        }
-    }
-
-    fn say(&mut self, line: &str) -> Result<()> {
-        Ok(writeln!(self.child.stdin.as_mut().context("no stdin")?, "{line}")?)
-    }
-
-    /// Whether it ended well. It must be about to.
-    fn ended_well(mut self) -> Result<bool> {
-        Ok(self.child.wait()?.success())
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _status = self.child.wait();
-    }
-}
 
 /// A server's side and a machine's side, joined by a cable.
 struct Bench {
@@ -152,6 +97,7 @@ fn a_machine_gets_address_image_and_bundle_and_nobody_else_gets_it() -> Result<(
     let second = bench.start("second")?;
     second.until("gives no bundle: node 1 (hv1) has reported in")?;
     drop(server);
+    nobody_answers_dhcp()?;
     second.until("Connection refused")?;
     let server = bench.serve(&["--dhcp", "10.9.0.100-10.9.0.120", "--approve", "auto"])?;
     second.until("gives no bundle: node 1 (hv1) has reported in")?;
@@ -232,12 +178,26 @@ fn files_come_whole_and_in_ranges() -> Result<()> {
     let (_, script) = fetch("boot.ipxe", None)?;
     let script = String::from_utf8(script)?;
     let chain = format!(
-        "chain http://10.9.0.1:29812/uki.efi root=/dev/mapper/root ro roothash={}",
+        "chain http://10.9.0.1:29812/uki.efi root=/dev/mapper/root ro roothash={} \
+         trilith.netboot=http://10.9.0.1:29812/ ||",
         release::ROOT_HASH
     );
     ensure!(script.starts_with("#!ipxe\n") && script.contains(&chain), "{script}");
     let (head, _) = fetch("../cluster.yaml", None)?;
     ensure!(head.starts_with("HTTP/1.1 404"), "{head}");
+
+    ensure!(server.terminate()?, "SIGTERM is no failure");
+    nobody_answers_dhcp()
+}
+
+/// A server that has ended, also by SIGKILL, leaves no dnsmasq behind, which would answer beside the next one.
+fn nobody_answers_dhcp() -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    // Port 67 in hex; this thread's network.
+    while fs::read_to_string("/proc/thread-self/net/udp")?.contains(":0043 ") {
+        ensure!(Instant::now() < deadline, "dnsmasq lives on");
+        std::thread::yield_now();
+    }
     Ok(())
 }
 

@@ -14,6 +14,7 @@ pub mod machine; // a virtual machine in QEMU
 pub mod medium; // a spoiled medium
 pub mod network; // a network namespace with switches in it
 pub mod node; // a node that boots the image with a bundle
+pub mod program; // a program that runs beside a test
 pub mod qmp; // QEMU's control socket
 pub mod quorums; // where a cluster in the lab stands
 pub mod release; // a release in small

@@ -11,6 +11,7 @@ mod homelab; // one node of the example cluster: converged, closed, restarted, r
 mod install; // a node installed from a stick
 mod kernel; // unit tests on the kernel of the image
 mod medium; // what `trilith usb` does to a real disk
+mod netboot; // nodes that start from the network
 mod samples; // the other sample files
 mod screen; // the status screen on the serial line
 mod site; // an image with an operator's own additions

@@ -15,6 +15,8 @@ pub const FOLDER: &str = "/run/trilith-boot";
 pub const FILE: &str = "boot.yaml";
 /// In it: the bundles of the medium that was booted.
 pub const MEDIUM: &str = "medium";
+/// In it: the kernel's name of the disk in memory that was fetched over the network, if the machine was started from there.
+pub const FETCHED: &str = "fetched";
 /// In it: a file that is there if /var is memory.
 pub const RAM: &str = "ram";
 
@@ -62,6 +64,9 @@ pub struct Boot {
     /// The partition with bundles: there is one on a medium, and on nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,
+    /// Whether the disk is in memory, fetched over the network.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fetched: bool,
 }
 
 impl RootHash {
@@ -124,7 +129,15 @@ pub fn find(root: &RootHash, loader: Option<&str>, partitions: &[Partition]) -> 
         data: data.name.clone(),
         hash: with(root.tree()).find(here)?.name.clone(),
         config: config.map(|it| it.name.clone()),
+        fetched: false,
     })
+}
+
+/// The same for a disk that was fetched over the network: it is the one that was booted, whatever else is there.
+pub fn find_fetched(root: &RootHash, disk: &str, partitions: &[Partition]) -> Option<Boot> {
+    let here: Vec<Partition> = partitions.iter().filter(|it| it.disk == disk).cloned().collect();
+    // It is a release's own disk: bundles have come another way.
+    find(root, None, &here).map(|boot| Boot { config: None, fetched: true, ..boot })
 }
 
 impl fmt::Display for RootHash {

@@ -21,6 +21,10 @@ pub const ARCHITECTURE: u16 = 16;
 /// The TCP port of the server, unless it is told another.
 pub const PORT: u16 = 29812;
 
+/// A server, on the kernel's command line; there may be several. A machine that was told one by iPXE was started from the
+/// network, whatever its firmware says.
+pub const SERVER: &str = "trilith.netboot=";
+
 /// What the server has, as paths below its URL.
 pub mod path {
     /// What else there is ([`super::Manifest`], JSON).

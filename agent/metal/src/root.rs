@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use trilith_core::boot::{self, Boot, FOLDER, RootHash};
+use trilith_core::boot::{self, Boot, FOLDER, Partition, RootHash};
 
 use crate::block::{Device, Devices, News};
 use crate::{config, efi, exec};
@@ -20,7 +20,10 @@ pub fn run() -> Result<()> {
     let arguments = fs::read_to_string("/proc/cmdline").context("no kernel command line")?;
     // An external command line replaces the UKI's own when Secure Boot is off: no root hash, no boot.
     let hash = RootHash::of_command_line(&arguments).context("there is no root hash")?;
-    let boot = find(&hash)?;
+    let boot = match fs::read_to_string(Path::new(FOLDER).join(boot::FETCHED)) {
+        Ok(disk) => find(|partitions, _| Ok(boot::find_fetched(&hash, &disk, partitions)))?,
+        Err(_) => find_booted(&hash)?,
+    };
     tell(&boot)?;
     let device = |name: &str| format!("/dev/{name}");
     let (data, tree) = (device(&boot.data), device(&boot.hash));
@@ -29,28 +32,34 @@ pub fn run() -> Result<()> {
     exec::run("/usr/lib/systemd/systemd-veritysetup", &arguments)
 }
 
-/// Waits until the disk that was booted is there.
-fn find(hash: &RootHash) -> Result<Boot> {
+/// Finds the disk by what the boot loader says.
+fn find_booted(hash: &RootHash) -> Result<Boot> {
     let loader = efi::loader_partition();
-    let devices = Devices::here();
-    let news = News::listen(&devices)?;
     let mut discs = BTreeSet::new();
     eprintln!("booted from partition {}", loader.as_deref().unwrap_or("unknown"));
-    loop {
+    find(|partitions, devices| {
         if loader.is_none() {
             open_discs(&devices.all()?, &mut discs)?;
         }
-        let partitions = devices.partitions()?;
-        match boot::find(hash, loader.as_deref(), &partitions) {
-            // Nobody makes a new one in the place of what the node has kept: the unit's time-out ends the boot.
-            Some(boot) if boot::lacks_var(&boot.disk, &partitions) => {
-                eprintln!("{} has no /var, or not yet", boot.disk);
-            }
-            Some(boot) => {
-                eprintln!("the root is on {}", boot.disk);
-                return Ok(boot);
-            }
-            None => {}
+        let found = boot::find(hash, loader.as_deref(), partitions);
+        // Nobody makes a new one in the place of what the node has kept: the unit's time-out ends the boot.
+        let lacks_var = |boot: &Boot| boot::lacks_var(&boot.disk, partitions);
+        if let Some(boot) = found.as_ref().filter(|boot| lacks_var(boot)) {
+            eprintln!("{} has no /var, or not yet", boot.disk);
+            return Ok(None);
+        }
+        Ok(found)
+    })
+}
+
+/// Waits until the disk that was booted is there, as `look` sees it.
+fn find(mut look: impl FnMut(&[Partition], &Devices) -> Result<Option<Boot>>) -> Result<Boot> {
+    let devices = Devices::here();
+    let news = News::listen(&devices)?;
+    loop {
+        if let Some(boot) = look(&devices.partitions()?, &devices)? {
+            eprintln!("the root is on {}", boot.disk);
+            return Ok(boot);
         }
         news.wait()?;
     }
@@ -83,6 +92,8 @@ fn tell(boot: &Boot) -> Result<()> {
         let device = File::open(&device).with_context(|| format!("cannot open {device}"))?;
         let count = config::unpack(device, &folder.join(boot::MEDIUM))?;
         eprintln!("booted from a medium with {count} bundles");
+    }
+    if boot.config.is_some() || boot.fetched {
         fs::write(folder.join(boot::RAM), "").with_context(failed)?;
     }
     fs::write(folder.join(boot::FILE), serde_yaml::to_string(boot)?).with_context(failed)

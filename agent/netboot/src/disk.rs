@@ -1,7 +1,7 @@
 //! The disk in memory: a file in a tmpfs of its own, a loop device on it.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -91,7 +91,8 @@ impl std::io::Read for At<'_> {
 
 /// A tmpfs that may take most of the memory: what the disk takes is known only when it is there.
 fn memory(folder: &Path) -> Result<PathBuf> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("cannot make {}", folder.display()))?;
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     mount(Some("trilith-disk"), folder, Some("tmpfs"), flags, Some("size=90%,mode=0700"))
         .context("no memory for the disk")?;

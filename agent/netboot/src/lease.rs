@@ -73,8 +73,11 @@ async fn lease(nic: &Nic, named: &[&str]) -> Result<Option<Lease>> {
     socket.send_to(&client.discover()?, (Ipv4Addr::BROADCAST, 67)).await?;
     let offers = answers(&socket, client, |_| false).await?;
     let mut urls: Vec<String> = named.iter().map(|&url| url.to_owned()).collect();
-    urls.extend(offers.iter().filter_map(|offer| offer.url.clone()));
-    urls.dedup();
+    for url in offers.iter().filter_map(|offer| offer.url.clone()) {
+        if !urls.contains(&url) {
+            urls.push(url);
+        }
+    }
     // One who gives an address and names a server comes first.
     let giving = |offer: &&Answer| offer.address.is_some() && offer.server.is_some();
     let best = offers.iter().filter(giving).max_by_key(|offer| offer.url.is_some());

@@ -5,6 +5,7 @@ mod bundle; // the machine's bundle
 mod dhcp; // DHCP messages
 mod disk; // the disk in memory
 mod download; // the disk over HTTP
+mod firmware; // whether this start is one from the network
 mod http; // requests
 mod lease; // an address, and the servers' URLs
 mod links; // NICs
@@ -19,6 +20,8 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use http::Source;
 use links::Links;
+use trilith_core::boot;
+use trilith_core::netboot::SERVER;
 
 /// Fetches the image and the bundle of a machine that was started from the network.
 #[derive(Debug, Parser)]
@@ -28,12 +31,16 @@ struct Args {
     #[arg(long, value_name = "FILE", default_value = "/proc/cmdline")]
     command_line: PathBuf,
     /// Where what was found is left for the root.
-    #[arg(long, value_name = "DIR", default_value = "/run/trilith-boot")]
+    #[arg(long, value_name = "DIR", default_value = boot::FOLDER)]
     folder: PathBuf,
     /// Where the firmware's words about the machine are.
     #[arg(long, value_name = "DIR", default_value = "/sys/class/dmi/id")]
     firmware: PathBuf,
-    /// Leave the disk in this file and attach nothing.
+    /// Where the firmware's variables are: unless they say that the machine was started from the network, nothing is
+    /// done.
+    #[arg(long, value_name = "DIR", default_value = "/sys/firmware/efi/efivars")]
+    variables: PathBuf,
+    /// Leave the disk in this file and attach nothing. The firmware's variables are not asked.
     #[arg(long, value_name = "FILE")]
     only_file: Option<PathBuf>,
 }
@@ -70,8 +77,12 @@ async fn boot(args: &Args) -> Result<()> {
     let root_hash: Vec<&str> = value("roothash=");
     let root_hash =
         root_hash.first().context("no roothash= on the command line: any root would do")?;
-    let named: Vec<&str> = value("trilith.netboot=");
-
+    let named: Vec<&str> = value(SERVER);
+    let asked = args.only_file.is_some() || !named.is_empty();
+    if !asked && !firmware::started_from_network(&args.variables) {
+        say("this start is not from the network");
+        return Ok(());
+    }
     let links = Links::bring_up().await?;
     let sources = lease::sources(&links, &named).await?;
     let image = disk::Image::new(args.only_file.as_deref(), &args.folder)?;
@@ -80,7 +91,7 @@ async fn boot(args: &Args) -> Result<()> {
     disk?;
     bundle?;
     if args.only_file.is_none() {
-        leave_word(&args.folder, &image.attach()?, root_hash)?;
+        leave_word(&args.folder, &image.attach()?)?;
     }
     links.take_down().await
 }
@@ -94,10 +105,9 @@ async fn ask(args: &Args, sources: &[Source]) -> Result<()> {
     bundle::fetch(sources, machine, &args.folder.join("network")).await
 }
 
-/// What the root learns about how it was started.
-fn leave_word(folder: &Path, device: &str, root_hash: &str) -> Result<()> {
-    let device = device.trim_start_matches("/dev/");
-    let text = format!("kind: net\ndisk: {device}\nvar: ram\nmedium: {root_hash}\n");
-    let path = folder.join("boot.yaml");
-    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+/// Tells the next step which disk it goes on from.
+fn leave_word(folder: &Path, device: &str) -> Result<()> {
+    let path = folder.join(boot::FETCHED);
+    std::fs::write(&path, device.trim_start_matches("/dev/"))
+        .with_context(|| format!("cannot write {}", path.display()))
 }

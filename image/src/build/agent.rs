@@ -22,14 +22,16 @@ const PROGRAMS: [(&str, &str); 5] = [
 ];
 
 /// The crates that they are made of.
-const CRATES: [&str; 4] = ["trilith-agent", "trilith-console", "trilith-metal", "trilith-tpm"];
+const CRATES: [&str; 5] =
+    ["trilith-agent", "trilith-console", "trilith-metal", "trilith-netboot", "trilith-tpm"];
 
 /// What the initrd calls, and where it lies there.
-const INITRD: (&str, &str) = ("trilith-initrd", "usr/lib/trilith");
+const INITRD: [(&str, &str); 2] =
+    [("trilith-initrd", "usr/lib/trilith"), ("trilith-netboot", "usr/lib/trilith")];
 
 /// What the build of the agent gives.
 pub(crate) struct Agent {
-    /// A tree with the initrd's own program in it.
+    /// A tree with the initrd's own programs in it.
     pub(crate) initrd: PathBuf,
     /// A tree with the agent in it, to be laid over the root.
     pub(crate) tree: PathBuf,
@@ -52,8 +54,9 @@ pub(crate) fn build(place: &Place, progress: &Progress, tools: &mut Tools) -> Re
         install(&target.join("release").join(program), &tree.join(folder).join(program))?;
     }
     let initrd = place.kept.join("initrd-tree");
-    let (program, folder) = INITRD;
-    install(&target.join("release").join(program), &initrd.join(folder).join(program))?;
+    for (program, folder) in INITRD {
+        install(&target.join("release").join(program), &initrd.join(folder).join(program))?;
+    }
     let mut list = cargo.command(tools, &place.top, &target);
     list.args(["tree", "--locked", "--prefix", "none"]).args(packages());
     list.args(["--edges", "normal", "--format", "{p}|{l}"]);

@@ -43,8 +43,8 @@ pub(crate) fn make(
     Ok(path)
 }
 
-/// The initrd's own program, as a second archive that the kernel lays over the first: it changes often, and the first takes
-/// a minute. The same bytes for the same program.
+/// The initrd's own programs, as a second archive that the kernel lays over the first: they change often, and the first takes
+/// a minute. The same bytes for the same programs.
 pub(crate) fn programs(place: &Place, tools: &Tools, agent: &Agent) -> Result<PathBuf> {
     let archive = place.kept.join("initrd-programs.cpio");
     let script = "cd \"$1\" && find . -exec touch --no-dereference --date @0 {} + && find . | LC_ALL=C sort |

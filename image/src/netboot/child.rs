@@ -12,6 +12,17 @@ use tokio::process::ChildStderr;
 use super::dnsmasq::FIRST_STAGE;
 use crate::exec;
 
+/// What dnsmasq runs in, so that it ends when we do, also by SIGKILL: one that stays behind would go on answering beside
+/// the next. The kernel ends `unshare` with us, with it the shell, which is the first process of a namespace, and with that
+/// everything in the namespace. dnsmasq itself would forget that it is to end with us when it changes its user.
+#[rustfmt::skip]
+const BOUND: [&str; 13] = [
+    "--pdeathsig", "KILL", "--",
+    "unshare", "--fork", "--pid", "--kill-child", "--",
+    "sh", "-c", "dnsmasq \"$@\" & wait $!", "dnsmasq",
+    "--keep-in-foreground",
+];
+
 /// A running dnsmasq. It ends with this.
 pub(crate) struct Child {
     process: tokio::process::Child,
@@ -45,8 +56,9 @@ impl Child {
         let argument = format!("--conf-file={}", file.display());
         exec::output(Command::new("dnsmasq").arg("--test").arg(&argument))
             .context("dnsmasq (package dnsmasq-base) does not take its configuration")?;
-        let mut command = tokio::process::Command::new("dnsmasq");
-        command.arg(&argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut command = tokio::process::Command::new("setpriv");
+        command.args(BOUND).arg(&argument);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.kill_on_drop(true).spawn().context("cannot start dnsmasq")?;
         let stderr = child.stderr.take().context("dnsmasq has no standard error")?;
         Ok(Self { process: child, lines: BufReader::new(stderr).lines(), last: String::new() })

@@ -63,6 +63,8 @@ pub(crate) enum Stage {
     Given(String),
     /// It has its bundle, and said so.
     Reported,
+    /// Another machine has the bundle of its node, and said so: it gets nothing.
+    Late,
 }
 
 /// The answer to a machine.
@@ -108,7 +110,12 @@ impl Desk {
             None if self.visits.len() < MOST => {
                 let node = self.node(&asking);
                 let auto = node.is_ok() && self.rule == Rule::Auto;
-                let stage = if auto { Stage::Approved } else { Stage::Waiting };
+                let late = node.as_ref().is_ok_and(|(id, _)| self.is_given(*id));
+                let stage = match (late, auto) {
+                    (true, _) => Stage::Late,
+                    (false, true) => Stage::Approved,
+                    (false, false) => Stage::Waiting,
+                };
                 self.visits.push(Visit { asking, from, node, stage });
                 self.visits.len() - 1
             }
@@ -131,8 +138,14 @@ impl Desk {
         match &visit.stage {
             Stage::Waiting => Verdict::Wait,
             Stage::Refused => Verdict::No("the operator said no".into()),
+            Stage::Late => Verdict::No("another machine has this node's bundle".into()),
             Stage::Approved | Stage::Given(_) | Stage::Reported => Verdict::Give(*id),
         }
+    }
+
+    /// Whether a node has reported in, and its bundle is handed out no more.
+    fn is_given(&self, node: NodeId) -> bool {
+        !self.again && self.reported.contains_key(&node)
     }
 
     /// Which node a machine is.
@@ -167,6 +180,9 @@ impl Desk {
             (Ok((id, _)), Stage::Given(_) | Stage::Reported) => {
                 format!("number {number} has the bundle of node {id} already")
             }
+            (Ok((id, _)), Stage::Late) => {
+                format!("number {number} gets nothing: node {id} has reported in")
+            }
             (Ok((id, name)), _) => {
                 visit.stage = if yes { Stage::Approved } else { Stage::Refused };
                 let word = if yes { "gets" } else { "does not get" };
@@ -197,7 +213,21 @@ impl Desk {
         }
         visit.stage = Stage::Reported;
         let print = fingerprint(&report.key);
-        self.reported.insert(*id, print.clone());
-        Ok((*id, print))
+        let id = *id;
+        self.reported.insert(id, print.clone());
+        self.close(id);
+        Ok((id, print))
+    }
+
+    /// Nobody else is asked about for a node that has reported in.
+    fn close(&mut self, node: NodeId) {
+        if !self.is_given(node) {
+            return;
+        }
+        let open = |visit: &&mut Visit| {
+            visit.node.as_ref().is_ok_and(|(id, _)| *id == node)
+                && matches!(visit.stage, Stage::Waiting | Stage::Approved | Stage::Given(_))
+        };
+        self.visits.iter_mut().filter(open).for_each(|visit| visit.stage = Stage::Late);
     }
 }

@@ -49,6 +49,7 @@ pub(crate) fn entry(number: usize, visit: &Visit) -> String {
         Stage::Refused => ": refused".to_owned(),
         Stage::Given(_) => ": was sent its bundle".to_owned(),
         Stage::Reported => ": has reported in".to_owned(),
+        Stage::Late => ": gets nothing, the node has reported in".to_owned(),
     };
     let macs: Vec<String> = asking.macs.iter().map(ToString::to_string).collect();
     let serial = asking.serial.as_deref().map(plain).unwrap_or_default();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use object::read::pe::PeFile64;
 use object::{Object as _, ObjectSection as _};
-use trilith_core::netboot::{Manifest, path};
+use trilith_core::netboot::{Manifest, SERVER, path};
 
 use crate::build::root_hash;
 
@@ -54,7 +54,7 @@ impl Release {
     /// What iPXE does: start the UKI, and try again for as long as that fails.
     ///
     /// iPXE always gives a program arguments, its name at least, and without Secure Boot those take the place of the
-    /// UKI's own command line (systemd-stub(7)), in which the root hash is: so it gives the same ones.
+    /// UKI's own command line (systemd-stub(7)), in which the root hash is: so it gives the same ones, and the server.
     pub(crate) fn script(&self, url: &str) -> String {
         let Self { manifest: Manifest { release, .. }, command_line, .. } = self;
         let uki = path::UKI;
@@ -62,7 +62,7 @@ impl Release {
             "#!ipxe\n\
              :start\n\
              echo {release} from {url}\n\
-             chain {url}{uki} {command_line} ||\n\
+             chain {url}{uki} {command_line} {SERVER}{url} ||\n\
              echo It cannot be started; once more in 5 seconds\n\
              sleep 5\n\
              goto start\n"

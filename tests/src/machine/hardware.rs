@@ -35,6 +35,8 @@ pub struct Spec {
     pub tpm: bool,
     /// Free slots, into which disks can be plugged while the machine runs.
     pub slots: usize,
+    /// Settings that the firmware reads (QEMU's `fw_cfg`): name and value.
+    pub firmware: Vec<(&'static str, &'static str)>,
 }
 
 impl Spec {
@@ -48,6 +50,7 @@ impl Spec {
             memory: 2048,
             tpm: false,
             slots: 0,
+            firmware: vec![],
         }
     }
 }
@@ -157,6 +160,9 @@ impl Hardware {
         add(&format!("-drive if=pflash,format=raw,file={}", at("vars.fd")));
         for (number, disk) in spec.disks.iter().enumerate() {
             add(&disk.arguments(number, self.folder()));
+        }
+        for (name, value) in &spec.firmware {
+            add(&format!("-fw_cfg name={name},string={value}"));
         }
         add(&format!("-smbios type=1,serial={} -uuid {UUID}", spec.name));
         add(&format!("-qmp unix:{},server=on,wait=off", at("qmp")));

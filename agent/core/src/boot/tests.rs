@@ -49,6 +49,15 @@ fn of_two_disks_with_the_same_release_the_booted_one_counts() {
 }
 
 #[test]
+fn what_was_fetched_counts_whatever_else_there_is() {
+    let mut all = disk("sda", "esp-a", false);
+    assert_eq!(find_fetched(&root(), "loop0", &all), None, "it is still to come");
+    all.extend(disk("loop0", "esp-a", false));
+    let boot = find_fetched(&root(), "loop0", &all).unwrap();
+    assert!(boot.fetched && boot.disk == "loop0" && boot.data == "loop02" && boot.hash == "loop03");
+}
+
+#[test]
 fn a_disc_has_no_loader_partition() {
     let mut all = disk("sda", "esp-a", false);
     let mut disc = disk("loop0", "esp-b", true);

@@ -62,6 +62,9 @@ fn who_has_reported_in_gets_nothing_more_unless_told_otherwise() {
         let (node, print) = desk.report(&report("a", "a bundle")).unwrap();
         assert_eq!((u16::from(node), print), (1, fingerprint("a")));
         let later = ask(&mut desk, "c", &[1]);
+        // The one that asked before and would still get it is not asked about either.
+        let stage = &desk.visits().last().unwrap().stage;
+        assert_eq!(*stage, if again { Stage::Approved } else { Stage::Late });
         if again {
             assert!(matches!(later, Verdict::Give(_)));
         } else {
