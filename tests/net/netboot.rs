@@ -178,7 +178,7 @@ fn files_come_whole_and_in_ranges() -> Result<()> {
     let (_, script) = fetch("boot.ipxe", None)?;
     let script = String::from_utf8(script)?;
     let chain = format!(
-        "chain http://10.9.0.1:29812/uki.efi root=/dev/mapper/root ro roothash={} \
+        "chain http://10.9.0.1:29812/uki.efi root=/dev/mapper/root ro roothash={} panic=10 \
          trilith.netboot=http://10.9.0.1:29812/ ||",
         release::ROOT_HASH
     );
