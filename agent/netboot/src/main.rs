@@ -5,7 +5,6 @@ mod bundle; // the machine's bundle
 mod dhcp; // DHCP messages
 mod disk; // the disk in memory
 mod download; // the disk over HTTP
-mod firmware; // whether this start is one from the network
 mod http; // requests
 mod lease; // an address, and the servers' URLs
 mod links; // NICs
@@ -21,9 +20,12 @@ use clap::Parser;
 use http::Source;
 use links::Links;
 use trilith_core::boot;
+use trilith_core::efi::BootedFrom;
 use trilith_core::netboot::SERVER;
+use trilith_metal::efi;
 
-/// Fetches the image and the bundle of a machine that was started from the network.
+/// Fetches the image and the bundle of a machine that was started from the network: its firmware says so, or the kernel's
+/// command line names a server. On any other it does nothing.
 #[derive(Debug, Parser)]
 #[command(name = "trilith-netboot", version, max_term_width = 80)]
 struct Args {
@@ -36,11 +38,7 @@ struct Args {
     /// Where the firmware's words about the machine are.
     #[arg(long, value_name = "DIR", default_value = "/sys/class/dmi/id")]
     firmware: PathBuf,
-    /// Where the firmware's variables are: unless they say that the machine was started from the network, nothing is
-    /// done.
-    #[arg(long, value_name = "DIR", default_value = "/sys/firmware/efi/efivars")]
-    variables: PathBuf,
-    /// Leave the disk in this file and attach nothing. The firmware's variables are not asked.
+    /// Leave the disk in this file and attach nothing, whatever the firmware says about this start.
     #[arg(long, value_name = "FILE")]
     only_file: Option<PathBuf>,
 }
@@ -79,7 +77,7 @@ async fn boot(args: &Args) -> Result<()> {
         root_hash.first().context("no roothash= on the command line: any root would do")?;
     let named: Vec<&str> = value(SERVER);
     let asked = args.only_file.is_some() || !named.is_empty();
-    if !asked && !firmware::started_from_network(&args.variables) {
+    if !asked && !started_from_network() {
         say("this start is not from the network");
         return Ok(());
     }
@@ -94,6 +92,11 @@ async fn boot(args: &Args) -> Result<()> {
         leave_word(&args.folder, &image.attach()?)?;
     }
     links.take_down().await
+}
+
+/// What the firmware says. Something on the network may also have started a boot loader from a partition.
+fn started_from_network() -> bool {
+    efi::loader_partition().is_none() && efi::booted_from() == Some(BootedFrom::Network)
 }
 
 async fn ask(args: &Args, sources: &[Source]) -> Result<()> {
