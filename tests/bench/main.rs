@@ -14,6 +14,7 @@ mod build; // cold build, rebuild, sizes
 mod check; // how long the cluster file of a thousand nodes takes
 mod idle; // what an agent costs that has nothing to do
 mod install; // stick in to installed and converged, against the disk's speed and a plain boot
+mod netboot; // from the network to converged, against a disk
 mod networkd; // the same network as systemd-networkd's files
 mod node; // configuration to converged, in a running node
 mod quorums; // power-on to all quorums, and what the agents cost then
@@ -43,6 +44,8 @@ enum Group {
     Boot,
     /// A node installed from a stick: seconds and bytes.
     Install,
+    /// Power-on to converged from the network, against a disk; the memory of a node without one.
+    Netboot,
     /// Cold build, rebuild after a change of the agent.
     Build,
     /// `trilith config check` of a thousand nodes.
@@ -88,6 +91,9 @@ fn run(options: &Options) -> Result<()> {
     if wanted(Group::Install) {
         apart(|| install::figures(&mut table, options.rounds))?;
     }
+    if wanted(Group::Netboot) {
+        netboot::figures(&mut table, options.rounds)?;
+    }
     if wanted(Group::Quorums) {
         quorums::figures(&mut table, options.rounds)?;
     }
@@ -102,7 +108,7 @@ fn run(options: &Options) -> Result<()> {
 }
 
 /// Measures in a thread of its own, which may move into another network without taking the next group along.
-fn apart(group: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+fn apart<T: Send>(group: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let outcome = thread::scope(|scope| scope.spawn(group).join());
     outcome.map_err(|_| anyhow!("a group of figures panicked"))?
 }

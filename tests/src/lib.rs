@@ -12,6 +12,7 @@ pub mod installed; // what is on an installed disk, seen from outside
 pub mod lab; // a whole cluster in containers on this host
 pub mod machine; // a virtual machine in QEMU
 pub mod medium; // a spoiled medium
+pub mod netboot; // nodes that start from the network
 pub mod network; // a network namespace with switches in it
 pub mod node; // a node that boots the image with a bundle
 pub mod program; // a program that runs beside a test

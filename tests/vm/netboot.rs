@@ -1,75 +1,16 @@
-//! Nodes that start from the network. Nothing is in the machine but a NIC, and nothing on the network but
-//! `trilith netboot`, with a real dnsmasq below it.
+//! Nodes that start from the network.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use gpt::GptConfig;
-use tempfile::TempDir;
-use trilith_tests::artifact::{self, program};
-use trilith_tests::cluster::Cluster;
+use trilith_tests::artifact;
 use trilith_tests::command::sh;
-use trilith_tests::machine::{BOOT, Hardware, REACTION, Spec};
-use trilith_tests::network::Network;
+use trilith_tests::machine::{BOOT, REACTION};
+use trilith_tests::netboot::{Lan, Way, release};
 use trilith_tests::node::Node;
-use trilith_tests::program::Program;
-
-/// The most memory that a node without a disk may need before it runs machines, in MiB.
-const MEMORY: u32 = 3072;
-
-/// With it OVMF does not try PXE, which takes it minutes if nobody answers, before HTTP boot.
-const NO_PXE: [(&str, &str); 2] =
-    [("opt/org.tianocore/IPv4PXESupport", "n"), ("opt/org.tianocore/IPv6PXESupport", "n")];
-
-/// A cluster without disks, and the network that its node 1 starts from.
-struct Lan {
-    network: Network,
-    cluster: Cluster,
-    folder: TempDir,
-}
-
-impl Lan {
-    fn new() -> Result<Self> {
-        let network = Network::isolate()?;
-        let folder = TempDir::new().context("cannot make a folder")?;
-        // The homelab, but that its nodes have no disk to be installed on.
-        let text = fs::read_to_string(artifact::cluster("homelab.yaml"))?;
-        let lines = text.lines().filter(|line| !line.contains("system_disk:"));
-        let file = folder.path().join("diskless.yaml");
-        fs::write(&file, lines.collect::<Vec<_>>().join("\n"))?;
-        let cluster = Cluster::sample(&file)?;
-        Ok(Self { network, cluster, folder })
-    }
-
-    /// The machine, off, with its cable.
-    fn machine(&self, firmware: &[(&'static str, &'static str)]) -> Result<Hardware> {
-        let spec = Node::spec(&self.network, &self.cluster, 1)?;
-        Hardware::assemble(Spec { memory: memory()?, firmware: firmware.to_vec(), ..spec })
-    }
-
-    fn serve(&self, image: &Path, arguments: &[&str]) -> Result<Program> {
-        let mut command = Command::new(program("trilith")?);
-        command.arg("netboot").arg(self.cluster.file()).arg("--identity");
-        command.arg(self.cluster.identity()).arg("--image").arg(image);
-        command.args(["--interface", "sw0", "--dhcp", "10.10.0.100-10.10.0.120"]);
-        let server = Program::start(command.args(arguments))?;
-        server.until(" at http://10.10.0.254:29812/")?;
-        Ok(server)
-    }
-}
-
-/// `TRILITH_MEMORY` is for a person in search of the least.
-fn memory() -> Result<u32> {
-    std::env::var("TRILITH_MEMORY").map_or(Ok(MEMORY), |text| Ok(text.parse()?))
-}
-
-/// The folder with the release under test.
-fn release() -> Result<PathBuf> {
-    Ok(artifact::image()?.parent().context("an image without a folder")?.to_owned())
-}
 
 /// What every node without a disk is, once it has converged.
 fn check(node: &Node<'_>) -> Result<()> {
@@ -81,22 +22,22 @@ fn check(node: &Node<'_>) -> Result<()> {
     ensure!(failed.is_empty(), "{failed}");
     let modes = node.ssh("stat --format %a /run/trilith-boot /run/trilith-boot/network/*")?;
     ensure!(modes.split_whitespace().eq(["700", "600"]), "{modes}");
-    let free =
-        node.ssh("cat /proc/meminfo; findmnt --types tmpfs --output TARGET,USED --noheadings")?;
+    let free = node.ssh("cat /proc/meminfo")?;
     let value = |name: &str| {
         let line = free.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).context("meminfo")
     };
     let used = (value("MemTotal:")? - value("MemAvailable:")?) >> 10;
     let shared = value("Shmem:")? >> 10;
-    eprintln!("memory: {used} MiB used of {} MiB, {shared} MiB of them in tmpfs", memory()?);
+    let all = value("MemTotal:")? >> 10;
+    eprintln!("memory: {used} MiB used of {all} MiB, {shared} MiB of them in tmpfs");
     Ok(())
 }
 
 #[test]
 fn by_uefi_http_once_a_person_has_compared_the_fingerprint() -> Result<()> {
-    let lan = Lan::new()?;
-    let machine = lan.machine(&NO_PXE)?;
+    let lan = Lan::without_disks()?;
+    let machine = lan.machine(Way::Http)?;
     let mut server = lan.serve(&release()?, &["--ipxe", "/none"])?;
     let node = Node::switch_on(machine, &lan.cluster, 1)?;
     server.until_within("asks for uki.efi", BOOT)?;
@@ -114,8 +55,8 @@ fn by_uefi_http_once_a_person_has_compared_the_fingerprint() -> Result<()> {
 
 #[test]
 fn by_pxe_and_ipxe_from_a_server_that_is_killed_and_started_again() -> Result<()> {
-    let lan = Lan::new()?;
-    let machine = lan.machine(&[])?;
+    let lan = Lan::without_disks()?;
+    let machine = lan.machine(Way::Pxe)?;
     let server = lan.serve(&release()?, &["--approve", "auto"])?;
     let node = Node::switch_on(machine, &lan.cluster, 1)?;
     server.until_within("snponly.efi", BOOT)?;
@@ -131,9 +72,9 @@ fn by_pxe_and_ipxe_from_a_server_that_is_killed_and_started_again() -> Result<()
 
 #[test]
 fn a_changed_byte_in_the_root_is_refused_and_the_machine_starts_again() -> Result<()> {
-    let lan = Lan::new()?;
-    let machine = lan.machine(&NO_PXE)?;
-    let changed = changed_release(lan.folder.path())?;
+    let lan = Lan::without_disks()?;
+    let machine = lan.machine(Way::Http)?;
+    let changed = changed_release(lan.folder())?;
     let _server = lan.serve(&changed, &["--approve", "auto", "--ipxe", "/none"])?;
     let mut node = Node::switch_on(machine, &lan.cluster, 1)?;
     node.console()
