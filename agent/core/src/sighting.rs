@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::names::{EndorsementKey, HardwareUuid};
+use crate::names::{EndorsementKey, HardwareUuid, MacAddr};
 use crate::network::{ObservedKind, ObservedLink};
 
 /// What firmware writes when its maker did not: such a text tells no machine from another.
@@ -93,24 +93,33 @@ impl Sighting {
     }
 
     fn node_as_yaml(&self, text: &mut String) {
-        text.push_str("For the cluster file, with an ID and a name of your choice:\n\n");
-        text.push_str("nodes:\n  - id: 1\n    name: node1\n    match:\n");
         let macs = self.nics().filter_map(|nic| nic.permanent_mac.or(nic.mac));
-        let macs: Vec<_> = macs.map(|mac| format!("\"{mac}\"")).collect();
-        if !macs.is_empty() {
-            let _ = writeln!(text, "      mac: [{}]", macs.join(", "));
-        }
-        if let Some(serial) = useful(self.firmware.serial.as_deref()) {
-            let _ = writeln!(text, "      serial: {}", quoted(serial));
-        }
-        let uuid = useful(self.firmware.uuid.as_deref()).map(str::to_lowercase);
-        if let Some(uuid) = uuid.and_then(|uuid| HardwareUuid::try_from(uuid).ok()) {
-            let _ = writeln!(text, "      uuid: {uuid}");
-        }
+        text.push_str(&self.firmware.node_as_yaml(macs));
         if let Some(tpm) = &self.tpm {
             let _ = writeln!(text, "      tpm: {tpm}");
         }
         text.push('\n');
+    }
+}
+
+impl Firmware {
+    /// The lines for the cluster file, of a machine whose NICs came with these addresses.
+    pub fn node_as_yaml(&self, macs: impl IntoIterator<Item = MacAddr>) -> String {
+        let mut text =
+            String::from("For the cluster file, with an ID and a name of your choice:\n\n");
+        text.push_str("nodes:\n  - id: 1\n    name: node1\n    match:\n");
+        let macs: Vec<_> = macs.into_iter().map(|mac| format!("\"{mac}\"")).collect();
+        if !macs.is_empty() {
+            let _ = writeln!(text, "      mac: [{}]", macs.join(", "));
+        }
+        if let Some(serial) = useful(self.serial.as_deref()) {
+            let _ = writeln!(text, "      serial: {}", quoted(serial));
+        }
+        let uuid = useful(self.uuid.as_deref()).map(str::to_lowercase);
+        if let Some(uuid) = uuid.and_then(|uuid| HardwareUuid::try_from(uuid).ok()) {
+            let _ = writeln!(text, "      uuid: {uuid}");
+        }
+        text
     }
 }
 

@@ -13,6 +13,7 @@ use hyper::StatusCode;
 use serde_json::json;
 use trilith_core::bundle::Bundle;
 use trilith_core::netboot::{Asking, Refusal, Report, fingerprint, path, proof};
+use trilith_core::sighting::Firmware;
 
 use crate::http::Source;
 use crate::pauses::Pauses;
@@ -26,6 +27,8 @@ enum Reply {
     Wait(String),
     /// No.
     No(String),
+    /// The machine is no node of the cluster.
+    Unknown(String),
 }
 
 /// Gets the bundle and leaves it in `folder`, for the agent. Asks until it has one: a machine that is nobody has
@@ -49,6 +52,9 @@ pub(crate) async fn fetch(sources: &[Source], machine: Asking, folder: &Path) ->
             },
             Ok(Reply::Wait(reason)) => (format!("{}: {reason}", source.url), false),
             Ok(Reply::No(reason)) => (format!("{} gives no bundle: {reason}", source.url), true),
+            Ok(Reply::Unknown(reason)) => {
+                (format!("{} gives no bundle: {reason}\n{}", source.url, lines(&asking)), true)
+            }
             Err(error) => (format!("{error:#}"), true),
         };
         if line != said {
@@ -64,6 +70,12 @@ pub(crate) async fn fetch(sources: &[Source], machine: Asking, folder: &Path) ->
     Ok(())
 }
 
+/// What the person at the console may paste into the cluster file.
+fn lines(asking: &Asking) -> String {
+    let (serial, uuid) = (asking.serial.clone(), asking.uuid.clone());
+    Firmware { serial, uuid, ..Firmware::default() }.node_as_yaml(asking.macs.iter().copied())
+}
+
 async fn ask(source: &Source, asking: &Asking, identity: &Identity) -> Result<Reply> {
     let (status, body) = source.post(path::BUNDLE, &json!(asking)).await?;
     if status == StatusCode::OK {
@@ -71,7 +83,11 @@ async fn ask(source: &Source, asking: &Asking, identity: &Identity) -> Result<Re
     }
     let reason = serde_json::from_slice::<Refusal>(&body);
     let reason = reason.map_or_else(|_| status.to_string(), |refusal| plain(&refusal.reason));
-    Ok(if status == StatusCode::ACCEPTED { Reply::Wait(reason) } else { Reply::No(reason) })
+    Ok(match status {
+        StatusCode::ACCEPTED => Reply::Wait(reason),
+        StatusCode::NOT_FOUND => Reply::Unknown(reason),
+        _ => Reply::No(reason),
+    })
 }
 
 /// What comes over the network must not move the cursor of the console.

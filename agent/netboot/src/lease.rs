@@ -18,6 +18,9 @@ use crate::say;
 /// address is in use (RFC 2131, 2.2), which dnsmasq does for three seconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long others may still answer once there are an address and a server.
+const OTHERS: Duration = Duration::from_millis(500);
+
 /// What a NIC got.
 struct Lease {
     address: (Ipv4Addr, u8),
@@ -71,7 +74,13 @@ async fn lease(nic: &Nic, named: &[&str]) -> Result<Option<Lease>> {
     let socket = socket(nic).context("no socket for DHCP")?;
     let client = Client { mac: dhcp::mac(&nic.mac)?, number: number(nic) };
     socket.send_to(&client.discover()?, (Ipv4Addr::BROADCAST, 67)).await?;
-    let offers = answers(&socket, client, |_| false).await?;
+    let offers = answers(&socket, client, |offers| {
+        let any = |what: fn(&Answer) -> bool| offers.iter().any(what);
+        let complete =
+            any(|it| it.address.is_some()) && (!named.is_empty() || any(|it| it.url.is_some()));
+        complete.then_some(OTHERS)
+    })
+    .await?;
     let mut urls: Vec<String> = named.iter().map(|&url| url.to_owned()).collect();
     for url in offers.iter().filter_map(|offer| offer.url.clone()) {
         if !urls.contains(&url) {
@@ -84,26 +93,29 @@ async fn lease(nic: &Nic, named: &[&str]) -> Result<Option<Lease>> {
     let Some((best, false)) = best.map(|best| (best, urls.is_empty())) else { return Ok(None) };
     let (Some((address, _)), Some(server)) = (best.address, best.server) else { return Ok(None) };
     socket.send_to(&client.request(address, server)?, (Ipv4Addr::BROADCAST, 67)).await?;
-    let last = answers(&socket, client, |answer| answer.final_word).await?;
+    let last = answers(&socket, client, |answers| {
+        answers.last().is_some_and(|last| last.final_word).then_some(Duration::ZERO)
+    })
+    .await?;
     let last = last.into_iter().find(|answer| answer.final_word && answer.address.is_some());
     let last = last.with_context(|| format!("{server} offered {address} and did not give it"))?;
     let address = last.address.context("no address")?;
     Ok(Some(Lease { address, router: last.router, urls }))
 }
 
-/// Everything that is answered for some time, or until one is the `last`.
+/// Everything that is answered for some time. `enough` says how much longer others are waited for, once there is enough.
 async fn answers(
     socket: &UdpSocket,
     client: Client,
-    last: impl Fn(&Answer) -> bool,
+    enough: impl Fn(&[Answer]) -> Option<Duration>,
 ) -> Result<Vec<Answer>> {
-    let until = Instant::now() + PATIENCE;
+    let mut until = Instant::now() + PATIENCE;
     let (mut all, mut bytes) = (Vec::new(), [0; 2048]);
     while let Ok(received) = timeout_at(until, socket.recv(&mut bytes)).await {
         let Some(answer) = client.read(&bytes[..received?]) else { continue };
         all.push(answer);
-        if all.last().is_some_and(&last) {
-            break;
+        if let Some(longer) = enough(&all) {
+            until = until.min(Instant::now() + longer);
         }
     }
     Ok(all)

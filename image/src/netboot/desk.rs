@@ -76,6 +76,8 @@ pub(crate) enum Verdict {
     Wait,
     /// No, and why.
     No(String),
+    /// It is no node, or more than one, and why.
+    Unknown(String),
 }
 
 impl Desk {
@@ -127,7 +129,7 @@ impl Desk {
     fn verdict(&self, visit: &Visit) -> Verdict {
         let (id, name) = match &visit.node {
             Ok(node) => node,
-            Err(reason) => return Verdict::No(reason.clone()),
+            Err(reason) => return Verdict::Unknown(reason.clone()),
         };
         if let Some(key) = self.reported.get(id).filter(|_| !self.again) {
             return Verdict::No(format!(

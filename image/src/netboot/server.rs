@@ -213,6 +213,7 @@ async fn bundle(
     match office.verdict(&asking, from.ip()).await {
         Verdict::Wait => no(StatusCode::ACCEPTED, "waiting for the operator's yes".into()),
         Verdict::No(reason) => no(StatusCode::FORBIDDEN, reason),
+        Verdict::Unknown(reason) => no(StatusCode::NOT_FOUND, reason),
         Verdict::Give(node) => match office.encrypted(node, &asking.key) {
             Ok((encrypted, proof)) => {
                 office.ledger().desk.gave(&asking.key, proof);
