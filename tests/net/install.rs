@@ -76,7 +76,10 @@ impl Bench {
         put("cmdline", &format!("ro roothash={}\n", self.hash))?;
         for (device, serial) in [(medium, "MEDIUM"), (disk, "DISK1")] {
             let number = fs::read_to_string(format!("/sys/class/block/{device}/dev"))?;
-            put(&format!("run/udev/data/b{}", number.trim()), &format!("E:ID_SERIAL_SHORT={serial}\n"))?;
+            put(
+                &format!("run/udev/data/b{}", number.trim()),
+                &format!("E:ID_SERIAL_SHORT={serial}\n"),
+            )?;
         }
         put("run/trilith/install/bundle.yaml", &bundle(&self.folder)?)
     }
@@ -90,7 +93,11 @@ impl Bench {
         let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
         let end = words.iter().position(|word| word == "--").context("no program")?;
         command = Command::new("bwrap");
-        command.args(&words[..end]).args(["--cap-add", "ALL", "--bind"]).arg(self.at("run")).arg("/run");
+        command
+            .args(&words[..end])
+            .args(["--cap-add", "ALL", "--bind"])
+            .arg(self.at("run"))
+            .arg("/run");
         command.arg("--ro-bind").arg(self.at("cmdline")).arg("/proc/cmdline");
         command.arg("--ro-bind").arg(definitions).arg("/usr/lib/trilith/install");
         command.arg("--ro-bind").arg(program).arg("/usr/lib/trilith/trilith-install");
@@ -100,7 +107,8 @@ impl Bench {
             command.args(["--ro-bind", &folder, &folder]);
         }
         for name in [&self.medium.0, &self.disk.0] {
-            let (from, to) = (format!("/sys/devices/virtual/block/{name}"), format!("/sys/disks/{name}"));
+            let (from, to) =
+                (format!("/sys/devices/virtual/block/{name}"), format!("/sys/disks/{name}"));
             command.args(["--ro-bind", &from, &to]);
             command.args(["--symlink", &to, &format!("/sys/class/block/{name}")]);
         }
@@ -118,7 +126,8 @@ impl Bench {
 
     /// Labels of the partitions, in order.
     fn labels(&self) -> Result<Vec<String>> {
-        let table = run(in_tools("sfdisk", &[])?.args(["--json", &format!("/dev/{}", self.disk.0)]))?;
+        let table =
+            run(in_tools("sfdisk", &[])?.args(["--json", &format!("/dev/{}", self.disk.0)]))?;
         let table: serde_json::Value = serde_json::from_str(&table)?;
         let parts = table["partitiontable"]["partitions"].as_array().context("no partitions")?;
         Ok(parts.iter().filter_map(|part| Some(part["name"].as_str()?.to_owned())).collect())
@@ -128,7 +137,13 @@ impl Bench {
     fn var<T>(&self, look: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
         let folder = tempfile::tempdir()?;
         let device = self.partition(6);
-        mount(Some(device.as_str()), folder.path(), Some("ext4"), MsFlags::MS_RDONLY, None::<&str>)?;
+        mount(
+            Some(device.as_str()),
+            folder.path(),
+            Some("ext4"),
+            MsFlags::MS_RDONLY,
+            None::<&str>,
+        )?;
         let looked = look(folder.path());
         umount2(folder.path(), MntFlags::empty())?;
         looked
@@ -171,7 +186,8 @@ fn release(folder: &Path) -> Result<String> {
         fs::create_dir_all(root.join(name))?;
     }
     fs::write(root.join("boot/EFI/Linux/trilith_1.efi"), "kernel")?;
-    let bytes: Vec<u8> = (0..6_u32 << 20).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let bytes: Vec<u8> =
+        (0..6_u32 << 20).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     fs::write(root.join("usr/lib/much"), bytes)?;
     let definitions = artifact::repository().join("overlays/repart");
     let mut repart = in_tools("systemd-repart", &[folder, &definitions])?;
@@ -211,7 +227,9 @@ const END: &str = "not installed yet: write loader and kernel";
 fn a_release_comes_onto_a_disk_however_often_it_is_cut() -> Result<()> {
     for sector in [512, 4096] {
         let bench = Bench::new(sector)?;
-        for cut in ["dividing it", "copying the release: 0 %", "copying the release: 50 %", "reading"] {
+        for cut in
+            ["dividing it", "copying the release: 0 %", "copying the release: 50 %", "reading"]
+        {
             bench.install()?.wait(cut)?;
         }
         bench.install()?.wait(END)?;
@@ -226,7 +244,10 @@ fn a_release_comes_onto_a_disk_however_often_it_is_cut() -> Result<()> {
             let own = |name: &str| var.join("lib/trilith").join(name);
             let mode = fs::metadata(own("bundle.yaml"))?.permissions().mode() & 0o777;
             ensure!(mode == 0o600 && fs::metadata(own(""))?.mode() & 0o777 == 0o700);
-            ensure!(fs::read(own("bundle.yaml"))? == fs::read(bench.at("run/trilith/install/bundle.yaml"))?);
+            ensure!(
+                fs::read(own("bundle.yaml"))?
+                    == fs::read(bench.at("run/trilith/install/bundle.yaml"))?
+            );
             ensure!(fs::read_to_string(own("belonging.yaml"))?.contains("name: hv2"));
             Ok(fs::read_to_string(own("machine-id"))?)
         })?;

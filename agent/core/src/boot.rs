@@ -100,7 +100,8 @@ fn uuid(hex: &str) -> String {
 /// Whether an installed disk has lost its /var, or it is not there yet. One that was never installed has one slot, and gets
 /// its /var at its first boot.
 pub fn lacks_var(disk: &str, partitions: &[Partition]) -> bool {
-    let here = |kind: &str| partitions.iter().filter(|it| it.disk == disk && it.kind == kind).count();
+    let here =
+        |kind: &str| partitions.iter().filter(|it| it.disk == disk && it.kind == kind).count();
     here(ROOT_TYPE) > 1 && here(VAR_TYPE) == 0
 }
 

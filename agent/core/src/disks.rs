@@ -159,7 +159,10 @@ mod tests {
         assert_eq!(about("nvme0n1", &at("03.0/nvme/nvme0/nvme0n1")), Some(Transport::Nvme));
         let disk = "host2/target2:0:0/2:0:0:0/block/sda";
         assert_eq!(about("sda", &at(&format!("1f.2/ata1/{disk}"))), Some(Transport::Sata));
-        assert_eq!(about("sda", &at(&format!("4.0/usb1/1-1/1-1:1.0/{disk}"))), Some(Transport::Usb));
+        assert_eq!(
+            about("sda", &at(&format!("4.0/usb1/1-1/1-1:1.0/{disk}"))),
+            Some(Transport::Usb)
+        );
         assert_eq!(about("sda", &at(&format!("4.0/virtio3/{disk}"))), Some(Transport::Virtio));
         assert_eq!(about("vda", &at("4.0/virtio3/block/vda")), Some(Transport::Virtio));
         let sas = format!("1.0/host0/port-0:0/end_device-0:0/{disk}");

@@ -79,6 +79,10 @@ pub struct Observed {
 }
 
 /// A disk that may be the one.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is what the kernel says of it, apart from the others"
+)]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Candidate {

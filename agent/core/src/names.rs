@@ -8,7 +8,9 @@ mod units; // Count, Period, ByteSize, TimeOfDay
 mod words; // Label keys and values, Channel
 
 pub(crate) use hardware::is_uuid;
-pub use hardware::{DiskId, DriverName, EndorsementKey, HardwareSerial, HardwareUuid, PciPath, Wwn};
+pub use hardware::{
+    DiskId, DriverName, EndorsementKey, HardwareSerial, HardwareUuid, PciPath, Wwn,
+};
 pub use hosts::{ClusterName, DomainName, Endpoint, Host, HttpUrl, NodeName};
 pub use routing::Asn;
 pub use secrets::{SecretName, SshKey};

@@ -56,10 +56,8 @@ impl Device {
             let links = self.links.iter().filter_map(|link| link.strip_prefix(folder));
             links.map(str::to_owned).collect()
         };
-        let (file, property) = (
-            |name: &str| self.file(name),
-            |name: &str| self.property(name).map(str::to_owned),
-        );
+        let (file, property) =
+            (|name: &str| self.file(name), |name: &str| self.property(name).map(str::to_owned));
         let folder = self.folder.to_string_lossy();
         let facts = Facts { name: &self.name, folder: &folder, file: &file, property: &property };
         Block { ids: names("disk/by-id/"), paths: names("disk/by-path/"), ..Block::about(&facts) }

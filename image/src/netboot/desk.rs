@@ -156,6 +156,8 @@ impl Desk {
             macs: asking.macs.iter().copied().collect(),
             serial: asking.serial.as_deref().map(|serial| serial.trim().to_owned()),
             uuid: asking.uuid.as_deref().map(|uuid| uuid.trim().to_lowercase()),
+            // A public key proves nothing by itself.
+            tpm: None,
         };
         let fits = |place: &&Place| machine.fits(&place.matches).is_some();
         let fitting: Vec<&Place> = self.nodes.iter().filter(fits).collect();

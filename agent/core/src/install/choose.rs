@@ -105,7 +105,8 @@ fn unfit(desired: &Desired, disk: &Candidate) -> Option<String> {
 }
 
 fn pretends(disk: &Candidate) -> bool {
-    let words = [disk.vendor.as_deref(), disk.block.model.as_deref()].map(Option::unwrap_or_default);
+    let words =
+        [disk.vendor.as_deref(), disk.block.model.as_deref()].map(Option::unwrap_or_default);
     let words = words.join(" ").to_lowercase();
     PRETENDERS.iter().any(|word| words.contains(word))
 }

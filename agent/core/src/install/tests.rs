@@ -31,7 +31,10 @@ mod whose {
         assert_eq!(Var::of(Some(&own), Some("m"), &bundle), Var::Ours(Some("m".into())));
         let other = own.replace("node: 10", "node: 11");
         let Var::Others(whose) = Var::of(Some(&other), None, &bundle) else { panic!("ours") };
-        assert!(whose.starts_with("its /var is that of node 11 (alder) of the cluster "), "{whose}");
+        assert!(
+            whose.starts_with("its /var is that of node 11 (alder) of the cluster "),
+            "{whose}"
+        );
         assert!(matches!(Var::of(Some("?"), None, &bundle), Var::Unreadable(_)));
     }
 

@@ -64,8 +64,7 @@ fn signatures(device: &Device) -> Result<BTreeSet<String>> {
 
 fn begins_with_nothing(path: &Path) -> Result<bool> {
     let mut beginning = Vec::new();
-    let read =
-        File::open(path).and_then(|file| file.take(BEGINNING).read_to_end(&mut beginning));
+    let read = File::open(path).and_then(|file| file.take(BEGINNING).read_to_end(&mut beginning));
     read.with_context(|| format!("cannot read {}", path.display()))?;
     Ok(beginning.iter().all(|byte| *byte == 0))
 }
@@ -74,8 +73,8 @@ fn begins_with_nothing(path: &Path) -> Result<bool> {
 fn system(device: &Device, layout: Layout, wish: &Wish) -> Result<System> {
     let part = |number: u32| {
         let path = device.partition(number);
-        let path = path
-            .with_context(|| format!("partition {number} of {} is not there", device.name))?;
+        let path =
+            path.with_context(|| format!("partition {number} of {} is not there", device.name))?;
         Ok::<_, anyhow::Error>(path.display().to_string())
     };
     let var = state::read(&part(layout.var.number)?, wish);

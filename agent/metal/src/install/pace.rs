@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use nix::poll::{PollTimeout, poll};
 
 /// The first pause, and the longest.
-const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(1)];
 
 /// How long the next pause is.
 pub(super) struct Pace(Duration);

@@ -44,8 +44,8 @@ impl Wish {
         let arguments = fs::read_to_string("/proc/cmdline").context("no kernel command line")?;
         let hash = RootHash::of_command_line(&arguments).context("there is no root hash")?;
         let disk = devices.named(&boot.disk)?;
-        let table = table::read(&disk)?
-            .with_context(|| format!("{} has no partition table", boot.disk))?;
+        let table =
+            table::read(&disk)?.with_context(|| format!("{} has no partition table", boot.disk))?;
         let label = table.parts.iter().find(|part| part.uuid == hash.data());
         let label = label.context("the release is not where it was booted from")?.label.clone();
         let release = Release { label, data: hash.data(), tree: hash.tree() };
@@ -67,6 +67,7 @@ impl Wish {
 
 fn device(disk: &Device, number: u32) -> Result<String> {
     let device = disk.partition(number);
-    let device = device.with_context(|| format!("partition {number} of {} is not there", disk.name))?;
+    let device =
+        device.with_context(|| format!("partition {number} of {} is not there", disk.name))?;
     Ok(device.display().to_string())
 }
