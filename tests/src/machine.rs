@@ -145,6 +145,11 @@ fn slot(number: usize) -> String {
 ///
 /// It keeps the caller's network namespace, and dies with its parent.
 pub fn in_tools(program: &str, folders: &[&Path]) -> Result<Command> {
+    in_tools_with(program, folders, &[])
+}
+
+/// The same with more of what bwrap(1) is told.
+pub fn in_tools_with(program: &str, folders: &[&Path], more: &[String]) -> Result<Command> {
     let tools = artifact::tools()?;
     let mut command = Command::new("bwrap");
     command.arg("--ro-bind").args([&tools.join("usr"), Path::new("/usr")]);
@@ -167,6 +172,6 @@ pub fn in_tools(program: &str, folders: &[&Path]) -> Result<Command> {
         command.arg("--bind").args([folder, folder]);
     }
     // A tap is attached with CAP_NET_ADMIN.
-    command.args(["--die-with-parent", "--cap-add", "CAP_NET_ADMIN", "--", program]);
+    command.args(more).args(["--die-with-parent", "--cap-add", "CAP_NET_ADMIN", "--", program]);
     Ok(command)
 }

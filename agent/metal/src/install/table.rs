@@ -93,7 +93,7 @@ fn write(path: &Path, sector: LogicalBlockSize, names: [(u32, (String, Uuid)); 2
     table.write()?.carry_out()
 }
 
-/// A disk that is read now and written later.
+/// A disk that is written later, and reads as if it had been: the sums in a table's head are made from what is read.
 #[derive(Debug)]
 struct Later<'a> {
     file: &'a File,
@@ -131,6 +131,18 @@ impl<'a> Later<'a> {
 impl Read for Later<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.file.read_at(buffer, self.position)?;
+        let begin = self.position;
+        for (at, bytes) in &self.writes {
+            let (from, to) =
+                ((*at).max(begin), (at + bytes.len() as u64).min(begin + length as u64));
+            if from < to {
+                let offset =
+                    |place: u64, base| usize::try_from(place - base).map_err(io::Error::other);
+                let (source, target) = (offset(from, *at)?, offset(from, begin)?);
+                let count = offset(to, from)?;
+                buffer[target..target + count].copy_from_slice(&bytes[source..source + count]);
+            }
+        }
         self.position += length as u64;
         Ok(length)
     }
