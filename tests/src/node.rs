@@ -1,7 +1,7 @@
 //! A node that boots the image with a bundle.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -59,9 +59,9 @@ impl<'a> Node<'a> {
         self.machine.kill()
     }
 
-    /// Stops it and writes its memory into a file ([`Machine::freeze`]).
-    pub fn freeze(self, into: &Path) -> Result<Hardware> {
-        self.machine.freeze(into)
+    /// Stops it, to go on from there later ([`Machine::freeze`]).
+    pub fn freeze(self) -> Result<Hardware> {
+        self.machine.freeze()
     }
 
     /// The machine that it runs in.

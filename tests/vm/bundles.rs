@@ -40,7 +40,7 @@ fn no_spoiled_bundle_is_taken_nor_one_of_two() -> Result<()> {
     says(&machine, &format!("mac: [\"{}\"]", MACS[0]), "it says what to write for it")?;
 
     machine.plug_nic(0, &nics[0])?;
-    says(&machine, "changed after it was signed", "a changed bundle is refused")?;
+    says(&machine, "the bundle was changed after", "a changed bundle is refused")?;
     machine.plug_nic(2, &nics[2])?;
     says(&machine, "are both for this machine", "nobody guesses")?;
     machine.unplug_nic(0)?;

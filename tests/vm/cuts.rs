@@ -38,17 +38,15 @@ fn a_power_cut_leaves_a_disk_that_starts_or_is_installed_again() -> Result<()> {
     let node = Node::switch_on(Hardware::assemble(spec)?, &cluster, 1)?;
     node.console().wait("no disk fits the rule", BOOT)?;
     eprintln!("no disk fits: the machine says so, and waits");
-    let frozen = artifact::target().canonicalize()?.join("vm/run/frozen");
-    let mut hardware = node.freeze(&frozen)?;
+    let mut hardware = node.freeze()?;
 
     for (number, cut) in CUTS.iter().enumerate() {
         // A disk of its own each time; the one before is thrown away.
-        hardware = one_cut(hardware, &frozen, *cut)?;
+        hardware = one_cut(hardware, *cut)?;
         if number + 1 < CUTS.len() {
             std::fs::remove_file(hardware.file_of(&target()))?;
         }
     }
-    std::fs::remove_file(&frozen)?;
     hardware.spec.disks = vec![target()];
     let node = Node::switch_on(hardware, &cluster, 1)?;
     node.wait_booted()?;
@@ -60,13 +58,9 @@ fn target() -> Disk {
 }
 
 /// Cuts the power once, looks at the disk, and lets the installation come to its end.
-fn one_cut(
-    hardware: Hardware,
-    frozen: &std::path::Path,
-    (words, more): (&str, u64),
-) -> Result<Hardware> {
+fn one_cut(hardware: Hardware, (words, more): (&str, u64)) -> Result<Hardware> {
     let start = Instant::now();
-    let mut machine = hardware.thaw(frozen)?;
+    let mut machine = hardware.thaw()?;
     machine.plug_disk(0, &target())?;
     machine.console().wait(words, BOOT)?;
     wait_written(&mut machine, more << 20)?;
@@ -74,7 +68,7 @@ fn one_cut(
     let file = hardware.file_of(&target());
     let left = look(&target(), &file)?;
 
-    let mut machine = hardware.thaw(frozen)?;
+    let mut machine = hardware.thaw()?;
     machine.plug_disk(0, &target())?;
     machine.wait_reset(BOOT)?;
     let divided = machine.console().since(0).contains("dividing it into partitions");

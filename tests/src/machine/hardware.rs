@@ -82,8 +82,8 @@ impl Hardware {
 
     /// Lets it go on from where [`Machine::freeze`] left it, with the disks and variables as they are now. As often as
     /// wanted; nothing may have been plugged in before.
-    pub fn thaw(self, frozen: &Path) -> Result<Machine> {
-        let from = format!("file:{}", frozen.display());
+    pub fn thaw(self) -> Result<Machine> {
+        let from = self.frozen();
         let mut machine = Machine::switch_on(self, &["-incoming", &from])?;
         machine.go_on()?;
         Ok(machine)
@@ -123,6 +123,11 @@ impl Hardware {
     /// A folder for files that belong to this machine; it goes when the machine goes.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Where its memory is while it is frozen, as QEMU is told.
+    pub(super) fn frozen(&self) -> String {
+        format!("file:{}", self.folder().join("memory").display())
     }
 
     /// Makes those that are not there yet.

@@ -1,6 +1,5 @@
 //! What happens to a machine while it runs: things pulled and plugged in, and itself frozen.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -107,14 +106,15 @@ impl Machine {
         bytes.with_context(|| format!("QEMU says nothing of {device}"))
     }
 
-    /// Stops it and writes its memory into a file, from which [`super::Hardware::thaw`] lets it go on.
-    pub fn freeze(mut self, into: &Path) -> Result<super::Hardware> {
+    /// Stops it and writes its memory into a file of its folder, from which [`super::Hardware::thaw`] lets it go on.
+    pub fn freeze(mut self) -> Result<super::Hardware> {
         let events = json!({ "capabilities": [{ "capability": "events", "state": true }] });
         self.qmp().command("migrate-set-capabilities", &events)?;
         // As fast as the disk takes it.
         self.qmp().command("migrate-set-parameters", &json!({ "max-bandwidth": 0 }))?;
         self.qmp().command("stop", &json!({}))?;
-        self.qmp().command("migrate", &json!({ "uri": format!("file:{}", into.display()) }))?;
+        let into = json!({ "uri": self.hardware().frozen() });
+        self.qmp().command("migrate", &into)?;
         let over = |event: &Value| {
             let status = &event["data"]["status"];
             event["event"] == "MIGRATION" && (status == "completed" || status == "failed")
