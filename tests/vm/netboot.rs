@@ -14,7 +14,10 @@ use trilith_tests::node::Node;
 
 /// What every node without a disk is, once it has converged.
 fn check(node: &Node<'_>) -> Result<()> {
-    node.wait_booted()?;
+    node.console().wait("trilithd: network converged", BOOT)?;
+    // Without KVM its other services take all that the machine has for minutes.
+    node.console().until("it can be entered", BOOT, || node.ssh("true"))?;
+    node.wait_converged()?;
     node.ping_all()?;
     let var = node.ssh("findmnt --noheadings --output FSTYPE /var")?;
     ensure!(var.trim() == "tmpfs", "/var is {var}");
