@@ -31,7 +31,7 @@ struct Lease {
 /// Gets an address on the first NIC on which somebody names a netboot server, or on which there is an address if the
 /// command line names one. Tries for ever: without it there is nothing to start.
 pub(crate) async fn sources(links: &Links, named: &[&str]) -> Result<Vec<Source>> {
-    let mut pauses = Pauses::new();
+    let (mut pauses, mut lonely) = (Pauses::new(), false);
     loop {
         links.bring_up_new().await;
         for nic in links.connected() {
@@ -42,7 +42,11 @@ pub(crate) async fn sources(links: &Links, named: &[&str]) -> Result<Vec<Source>
             }
         }
         if links.connected().is_empty() {
-            say("no NIC has a cable in it, or none is known to the kernel");
+            if !std::mem::replace(&mut lonely, true) {
+                say("no NIC has a cable in it, or none is known to the kernel; waiting for one");
+            }
+            // Drivers are still at work, and to look costs nothing.
+            pauses.progress();
         }
         pauses.wait().await;
     }
