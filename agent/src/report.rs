@@ -15,6 +15,7 @@ use trilith_core::status::{
 use trilith_core::subject::Plan;
 
 use crate::reconcile::After;
+use crate::system::boot;
 use crate::wake;
 
 pub(crate) mod console; // the machine's console
@@ -31,7 +32,7 @@ impl Report {
     /// The status of an agent that has just started.
     pub(crate) fn new() -> Self {
         let status = NodeStatus {
-            version: env!("CARGO_PKG_VERSION").into(),
+            version: boot::release().unwrap_or_else(|| env!("CARGO_PKG_VERSION").into()),
             node: None,
             bundle: BundleStatus::default(),
             subjects: BTreeMap::new(),

@@ -2,5 +2,4 @@
 
 mod agent; // trilithd from start to stop: bundle, reload, repair, restart
 mod harness; // the harness's own promises
-mod install; // trilith-install from a medium to a disk, as far as this kernel goes
 mod netboot; // a server and a machine that is started by it: addresses, image, bundle

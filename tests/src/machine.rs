@@ -104,7 +104,10 @@ impl Machine {
 
     /// A picture of its screen, as PNG.
     pub fn screenshot(&mut self, path: &Path) -> Result<()> {
-        self.qmp().command("screendump", &json!({ "filename": path, "format": "png" })).map(drop)
+        // QEMU sees the machine's folder and not where the picture is wanted.
+        let here = self.folder().join("screen.png");
+        self.qmp().command("screendump", &json!({ "filename": here, "format": "png" }))?;
+        fs::copy(here, path).with_context(|| format!("cannot write {}", path.display())).map(drop)
     }
 
     /// Presses keys of its keyboard together, by QEMU's names (`QKeyCode`).

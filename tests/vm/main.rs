@@ -11,6 +11,7 @@ mod harness; // what the other tests lean on
 mod homelab; // one node of the example cluster: converged, closed, restarted, reloaded, corrupted
 mod install; // a node installed from a stick
 mod kernel; // unit tests on the kernel of the image
+mod loops; // an installation onto loop devices, step by step
 mod medium; // what `trilith usb` does to a real disk
 mod netboot; // nodes that start from the network
 mod samples; // the other sample files

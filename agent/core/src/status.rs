@@ -143,7 +143,7 @@ impl Details {
 /// Everything a node says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
-    /// The agent's version.
+    /// The release that the node runs; outside of an image, the agent's own version.
     pub version: String,
     /// Who the node is, once a bundle has told it.
     pub node: Option<NodeIdentity>,

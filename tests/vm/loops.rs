@@ -1,5 +1,5 @@
 //! An installation onto a loop device: the real program, `systemd-repart`, `veritysetup` and file systems, up to where it
-//! takes a kernel with FAT and a firmware. From there on, machines in tests/vm show it.
+//! takes a kernel with FAT and a firmware. From there on, machines show it ([`crate::install`]).
 
 use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
