@@ -85,13 +85,15 @@ pub(crate) fn runs_from(node: &Node<'_>, disk: &str) -> Result<()> {
 
 /// The first four entries of the firmware's order are the node's own.
 pub(crate) fn the_firmware_starts_it_four_times(node: &Node<'_>) -> Result<()> {
-    let script = r#"cd /sys/firmware/efi/efivars
-        for number in $(tail -c +5 BootOrder-* | od -An -v -t x2 -w2 | head -n 4 | tr a-f A-F); do
-            tail -c +5 "Boot$number"-* | tr -d '\0' | tr -c '[:print:]' ' ' | grep -o 'Trilith [0-9]'
+    let script = r#"set -e
+        cd /sys/firmware/efi/efivars
+        for number in $(cat BootOrder-* | tail -c +5 | od -An -v -t x2 -w2 | head -n 4 | tr a-f A-F); do
+            cat "Boot$number"-* | tail -c +5 | tr -d '\0' | tr -c '[:print:]' ' ' | grep -o 'Trilith [0-9]'
         done"#;
     let names = node.ssh(script)?;
     let expected = ["Trilith 1", "Trilith 2", "Trilith 3", "Trilith 4"];
-    ensure!(names.lines().collect::<Vec<_>>() == expected, "the firmware's order: {names}");
+    let all = || node.ssh("ls /sys/firmware/efi/efivars");
+    ensure!(names.lines().collect::<Vec<_>>() == expected, "the order is {names:?} of {:?}", all());
     Ok(())
 }
 
