@@ -17,5 +17,6 @@ mod netboot; // nodes that start from the network
 mod samples; // the other sample files
 mod screen; // the status screen on the serial line
 mod site; // an image with an operator's own additions
+mod trio; // a whole cluster from one stick
 mod unknown; // a machine that no bundle has told who it is
 mod usb; // nodes that start from a medium
