@@ -97,10 +97,10 @@ pub(crate) fn the_firmware_starts_it_four_times(node: &Node<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What must stay the same, however often the node starts and is installed: machine ID, host keys, name, addresses.
+/// What must stay the same, however often the node starts and is installed: machine ID, name, addresses, host key.
 pub(crate) fn identity(node: &Node<'_>) -> Result<String> {
     node.ssh(
         "cat /etc/machine-id; hostname; ip -br address show scope global; \
-         ssh-keyscan -q localhost | cut -d' ' -f2- | sort",
+         ssh-keygen -l -f /run/trilith/ssh/ssh_host_ed25519_key",
     )
 }
