@@ -126,9 +126,10 @@ impl Disk {
         let device = match self.bus {
             Bus::Virtio => format!("virtio-blk-pci,{sizes}"),
             Bus::Nvme => format!("nvme,{sizes}"),
-            Bus::Sata => "ide-hd".into(),
+            // One disk at each port, of which there are six.
+            Bus::Sata => format!("ide-hd,bus=ide.{number}"),
             Bus::Usb => format!("usb-storage,bus=usb.0,removable=on,{sizes}"),
-            Bus::Optical => "ide-cd".into(),
+            Bus::Optical => format!("ide-cd,bus=ide.{number}"),
         };
         let first = if self.first { ",bootindex=0" } else { "" };
         format!(
