@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use trilith_tests::artifact;
 use trilith_tests::cluster::Cluster;
 use trilith_tests::installed::{Found, digest, is_untouched, look, make_osd};
-use trilith_tests::machine::{BOOT, Bus, Disk, Hardware};
+use trilith_tests::machine::{BOOT, Bus, Disk, Hardware, REACTION};
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 
@@ -73,7 +73,10 @@ pub(crate) fn wait_installed(node: &mut Node<'_>) -> Result<()> {
 
 /// Root and /var are on this disk, and nothing has failed.
 pub(crate) fn runs_from(node: &Node<'_>, disk: &str) -> Result<()> {
-    let var = node.ssh("findmnt --noheadings --output SOURCE,FSTYPE /var")?;
+    // Services that start all at once may leave a connection without an answer.
+    let var = node.console().until("it says where /var is", REACTION, || {
+        node.ssh("findmnt --noheadings --output SOURCE,FSTYPE /var")
+    })?;
     ensure!(var.starts_with(&format!("/dev/{disk}")) && var.trim().ends_with("ext4"), "{var}");
     let root = node.ssh("ls /sys/block/$(basename $(readlink -f /dev/mapper/root))/slaves")?;
     ensure!(root.lines().all(|slave| slave.starts_with(disk)), "the root is on {root}");
