@@ -27,7 +27,7 @@ pub enum Way {
     Pxe,
 }
 
-/// A cluster without disks, and the network that its node 1 starts from.
+/// A cluster, and the network that its node 1 starts from.
 #[derive(Debug)]
 pub struct Lan {
     network: Network,
@@ -37,16 +37,20 @@ pub struct Lan {
 }
 
 impl Lan {
+    /// This cluster.
+    pub fn of(cluster: Cluster) -> Result<Self> {
+        let folder = TempDir::new().context("cannot make a folder")?;
+        Ok(Self { network: Network::isolate()?, cluster, folder })
+    }
+
     /// The homelab, but that its nodes have no disk to be installed on.
     pub fn without_disks() -> Result<Self> {
-        let network = Network::isolate()?;
         let folder = TempDir::new().context("cannot make a folder")?;
         let text = fs::read_to_string(artifact::cluster("homelab.yaml"))?;
         let lines = text.lines().filter(|line| !line.contains("system_disk:"));
         let file = folder.path().join("diskless.yaml");
         fs::write(&file, lines.collect::<Vec<_>>().join("\n"))?;
-        let cluster = Cluster::sample(&file)?;
-        Ok(Self { network, cluster, folder })
+        Self::of(Cluster::sample(&file)?)
     }
 
     /// A folder that goes with this.

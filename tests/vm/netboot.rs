@@ -8,9 +8,11 @@ use anyhow::{Context as _, Result, ensure};
 use gpt::GptConfig;
 use trilith_tests::artifact;
 use trilith_tests::command::sh;
-use trilith_tests::machine::{BOOT, REACTION};
+use trilith_tests::machine::{BOOT, Bus, Disk, REACTION};
 use trilith_tests::netboot::{Lan, Way, release};
 use trilith_tests::node::Node;
+
+use crate::install;
 
 /// What every node without a disk is, once it has converged.
 fn check(node: &Node<'_>) -> Result<()> {
@@ -84,6 +86,21 @@ fn a_changed_byte_in_the_root_is_refused_and_the_machine_starts_again() -> Resul
         .wait("REFUSED what http://10.10.0.254:29812/ gave: its root is not the one", BOOT)?;
     node.console().wait("no server gives the root that this UKI stands for", REACTION)?;
     node.machine().wait_reset(BOOT)
+}
+
+/// What the network carries is a medium like any other: it installs the node, which then starts from its disk, though the
+/// server is still there.
+#[test]
+fn by_uefi_http_to_an_installation() -> Result<()> {
+    let lan = Lan::of(install::cluster()?)?;
+    let mut machine = lan.machine(Way::Http)?;
+    machine.spec.disks = vec![Disk::empty(install::TARGET, Bus::Nvme, install::SIZE)];
+    let _server = lan.serve(&release()?, &["--approve", "auto", "--ipxe", "/none"])?;
+    let mut node = Node::switch_on(machine, &lan.cluster, 1)?;
+    install::wait_installed(&mut node)?;
+    node.wait_booted()?;
+    install::runs_from(&node, "nvme0n1")?;
+    install::the_firmware_starts_it_four_times(&node)
 }
 
 /// The release under test, but that one byte of its root is another one.
