@@ -2,7 +2,7 @@
 //! keeps its disks and its firmware's variables.
 
 use std::fs::{self, File, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command};
 use std::time::Duration;
 
@@ -104,10 +104,22 @@ impl Machine {
 
     /// A picture of its screen, as PNG.
     pub fn screenshot(&mut self, path: &Path) -> Result<()> {
-        // QEMU sees the machine's folder and not where the picture is wanted.
-        let here = self.folder().join("screen.png");
-        self.qmp().command("screendump", &json!({ "filename": here, "format": "png" }))?;
+        let here = self.screendump("png")?;
         fs::copy(here, path).with_context(|| format!("cannot write {}", path.display())).map(drop)
+    }
+
+    /// How much of its screen is lit, in pixels.
+    pub fn lit(&mut self) -> Result<usize> {
+        let picture = fs::read(self.screendump("ppm")?)?;
+        // Three bytes for each, after a head of a few bytes (ppm(5)).
+        Ok(picture.chunks_exact(3).filter(|pixel| pixel.iter().any(|part| *part > 0x40)).count())
+    }
+
+    /// QEMU sees the machine's folder, and not where a picture is wanted.
+    fn screendump(&mut self, format: &str) -> Result<PathBuf> {
+        let here = self.folder().join(format!("screen.{format}"));
+        self.qmp().command("screendump", &json!({ "filename": here, "format": format }))?;
+        Ok(here)
     }
 
     /// Presses keys of its keyboard together, by QEMU's names (`QKeyCode`).

@@ -12,6 +12,8 @@ use trilith_tests::node::Node;
 /// The size of a terminal at the end of a serial line: 24 rows, 80 columns.
 const SIZE: [NonZeroU16; 2] =
     [NonZeroU16::MIN.saturating_add(23), NonZeroU16::MIN.saturating_add(79)];
+/// Fewer pixels than these are no page of text.
+const TEXT: usize = 2000;
 /// How a terminal is asked where its cursor is, after it was sent to the far corner (ECMA-48, DSR).
 const WHERE: &[u8] = b"\x1b[6n";
 /// What it answers (CPR).
@@ -83,7 +85,13 @@ impl<'a> Terminal<'a> {
     /// The virtual console, as a picture.
     pub(crate) fn picture(&mut self) -> Result<()> {
         let path = artifact::target().join(format!("vm/{}.screen.png", self.name));
-        self.machine.screenshot(&path)?;
+        let console = self.machine.console().clone();
+        console.until("there is text on the virtual console", REACTION, || {
+            let lit = self.machine.lit()?;
+            self.machine.screenshot(&path)?;
+            ensure!(lit > TEXT, "{lit} pixels are lit, see {}", path.display());
+            Ok(())
+        })?;
         eprintln!("the virtual console: {}", path.display());
         Ok(())
     }
