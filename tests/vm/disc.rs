@@ -7,9 +7,7 @@ use trilith_tests::machine::{BOOT, Bus, Content, Disk, Hardware, REACTION};
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 
-use crate::install::{
-    SIZE, TARGET, cluster, identity, runs_from, the_firmware_starts_it_four_times, wait_installed,
-};
+use crate::install::{SIZE, TARGET, cluster, identity, runs_from, wait_installed};
 
 /// The second start from the disc starts the disk and changes nothing. The disc of another cluster with a node for this
 /// machine is refused.
@@ -24,8 +22,8 @@ fn a_disc_that_stays_installs_once_and_another_clusters_never() -> Result<()> {
     let mut node = Node::switch_on(Hardware::assemble(spec)?, &cluster, 1)?;
     wait_installed(&mut node)?;
     node.wait_booted()?;
+    // The firmware puts the disc before the node's own entries at each start: that is what is tried here.
     runs_from(&node, "sda")?;
-    the_firmware_starts_it_four_times(&node)?;
     let before = identity(&node)?;
     eprintln!("who it is:\n{before}");
 
