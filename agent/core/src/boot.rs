@@ -108,7 +108,8 @@ pub fn lacks_var(disk: &str, partitions: &[Partition]) -> bool {
 /// Finds the disk that was booted among what is there so far. `None`: it is not there yet.
 ///
 /// `loader` is the partition that the boot loader was started from (`LoaderDevicePartUUID`). On an optical drive it has
-/// none to tell, so that without it such a drive comes first, and any other disk only if it is the only one.
+/// none to tell, so that without it such a drive comes first, and any other disk only if it is the only one so far: an
+/// installed disk of the same release that is seen before the disc is taken for what was booted.
 pub fn find(root: &RootHash, loader: Option<&str>, partitions: &[Partition]) -> Option<Boot> {
     let with = |uuid: String| partitions.iter().filter(move |it| it.uuid == uuid);
     let disks: Vec<&Partition> = with(root.data()).collect();

@@ -106,8 +106,8 @@ impl Follower {
                 self.report.set_sighting(&self.onlooker.shown);
             }
             self.keep().await;
-            // Cancel safety: `Watch::changed`, `Installation::changed` and `Signal::recv` say of themselves that they are; the onlooker
-            // only waits, for something that stays true until it looks.
+            // Cancel safety: `Watch::changed`, `Installation::changed` and `Signal::recv` say of themselves that they
+            // are; the onlooker only waits, for something that stays true until it looks.
             tokio::select! {
                 changed = self.files.changed() => {
                     changed?;

@@ -66,7 +66,8 @@ impl Drop for Reloading<'_> {
 /// `network.target` waits for this. Ready is when the network stands as well as it can *now*: converged, or
 /// degraded (a NIC is missing, a cable is out), or failing. Waiting for `converged` alone would let one dead NIC
 /// hold up the boot for ever; being ready at once would start what needs addresses before there are any.
-/// Without a bundle, and while the node is being installed, there is nothing to wait for: the boot goes on, so that a person can log in or bring one.
+/// Without a bundle, and while the node is being installed, there is nothing to wait for: the boot goes on, so that a
+/// person can log in or bring one.
 fn has_settled(status: &NodeStatus) -> bool {
     status.bundle.source.is_none()
         || status.installation.is_some()
