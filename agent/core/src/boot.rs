@@ -51,6 +51,18 @@ pub struct Partition {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootHash(String);
 
+/// What the boot loader tells of where it was started from (systemd's Boot Loader Interface).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loader {
+    /// From the partition of this UUID (`LoaderDevicePartUUID`).
+    Partition(String),
+    /// It tells of itself, but of no partition: from an optical drive, which has none. A disk of the same release that is
+    /// seen before the disc is not what was booted.
+    NoPartition,
+    /// It tells nothing: any disk counts that is the only one so far, and of several a disc.
+    Silent,
+}
+
 /// The disk that was booted, by the kernel's names of its partitions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,45 +117,56 @@ pub fn lacks_var(disk: &str, partitions: &[Partition]) -> bool {
     here(ROOT_TYPE) > 1 && here(VAR_TYPE) == 0
 }
 
-/// Finds the disk that was booted among what is there so far. `None`: it is not there yet.
-///
-/// `loader` is the partition that the boot loader was started from (`LoaderDevicePartUUID`). On an optical drive it has
-/// none to tell, so that without it such a drive comes first, and any other disk only if it is the only one so far: an
-/// installed disk of the same release that is seen before the disc is taken for what was booted.
-pub fn find(root: &RootHash, loader: Option<&str>, partitions: &[Partition]) -> Option<Boot> {
+/// Finds the disk that was booted among what is there so far. `None`: it is not there yet, or several could be it.
+pub fn find(root: &RootHash, loader: &Loader, partitions: &[Partition]) -> Option<Boot> {
     let with = |uuid: String| partitions.iter().filter(move |it| it.uuid == uuid);
     let disks: Vec<&Partition> = with(root.data()).collect();
     let data = match loader {
-        Some(loader) => {
-            let booted = with(loader.to_lowercase()).map(|esp| &esp.disk).collect::<Vec<_>>();
+        Loader::Partition(uuid) => {
+            let booted = with(uuid.to_lowercase()).map(|esp| &esp.disk).collect::<Vec<_>>();
             *disks.iter().find(|data| booted.contains(&&data.disk))?
         }
-        None => match disks.iter().find(|data| data.optical) {
-            Some(data) => data,
-            None if disks.len() == 1 => disks[0],
-            None => return None,
+        Loader::NoPartition => *disks.iter().find(|data| data.optical)?,
+        Loader::Silent => match disks.as_slice() {
+            [only] => only,
+            several => several.iter().find(|data| data.optical)?,
         },
     };
-    let here = |it: &&Partition| it.disk == data.disk;
-    let config = partitions.iter().filter(here).find(|it| it.kind == CONFIG_TYPE);
+    on_disk(root, data, partitions)
+}
+
+/// The same for a disk that was fetched over the network: it is the one that was booted, whatever else is there.
+pub fn find_fetched(root: &RootHash, disk: &str, partitions: &[Partition]) -> Option<Boot> {
+    let is_it = |it: &&Partition| it.disk == disk && it.uuid == root.data();
+    let boot = on_disk(root, partitions.iter().find(is_it)?, partitions)?;
+    // It is a release's own disk: bundles have come another way.
+    Some(Boot { config: None, fetched: true, ..boot })
+}
+
+fn on_disk(root: &RootHash, data: &Partition, partitions: &[Partition]) -> Option<Boot> {
+    let mut here = partitions.iter().filter(|it| it.disk == data.disk);
+    let config = here.clone().find(|it| it.kind == CONFIG_TYPE);
     Some(Boot {
         disk: data.disk.clone(),
         data: data.name.clone(),
-        hash: with(root.tree()).find(here)?.name.clone(),
+        hash: here.find(|it| it.uuid == root.tree())?.name.clone(),
         config: config.map(|it| it.name.clone()),
         fetched: false,
     })
 }
 
-/// The same for a disk that was fetched over the network: it is the one that was booted, whatever else is there.
-pub fn find_fetched(root: &RootHash, disk: &str, partitions: &[Partition]) -> Option<Boot> {
-    let here: Vec<Partition> = partitions.iter().filter(|it| it.disk == disk).cloned().collect();
-    // It is a release's own disk: bundles have come another way.
-    find(root, None, &here).map(|boot| Boot { config: None, fetched: true, ..boot })
-}
-
 impl fmt::Display for RootHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Partition(uuid) => write!(f, "partition {uuid}"),
+            Self::NoPartition => f.write_str("a disc"),
+            Self::Silent => f.write_str("an unknown place"),
+        }
     }
 }

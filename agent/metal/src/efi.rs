@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+use trilith_core::boot::Loader;
 use trilith_core::efi::entries::{Observed, Step, variable};
 use trilith_core::efi::{BootedFrom, GLOBAL, LoadOption};
 
@@ -18,11 +19,15 @@ const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 /// `RUNTIME_ACCESS` (UEFI specification 2.10, 8.2).
 const KEPT: u32 = 7;
 
-/// The UUID of the partition that the boot loader was started from. `None` where it was not started from a partition: an
-/// optical drive, the network, a firmware that is no EFI.
-pub fn loader_partition() -> Option<String> {
-    let value = Variables::here().read("LoaderDevicePartUUID", LOADER).ok()??;
-    text(&value)
+/// What the boot loader tells of where it was started from.
+pub fn loader() -> Loader {
+    let read = |name: &str| Variables::here().read(name, LOADER).ok().flatten();
+    match read("LoaderDevicePartUUID").as_deref().and_then(text) {
+        Some(uuid) => Loader::Partition(uuid),
+        // Of systemd's loader and of its stub: the kernel may have been started without a loader.
+        None if read("LoaderFirmwareInfo").is_some() => Loader::NoPartition,
+        None => Loader::Silent,
+    }
 }
 
 /// What the firmware started in this boot. `None` if it does not say.

@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use trilith_core::boot::{self, Boot, FOLDER, Partition, RootHash};
+use trilith_core::boot::{self, Boot, FOLDER, Loader, Partition, RootHash};
 
 use crate::block::{Device, Devices, News};
 use crate::{config, efi, exec};
@@ -34,14 +34,14 @@ pub fn run() -> Result<()> {
 
 /// Finds the disk by what the boot loader says.
 fn find_booted(hash: &RootHash) -> Result<Boot> {
-    let loader = efi::loader_partition();
+    let loader = efi::loader();
     let mut discs = BTreeSet::new();
-    eprintln!("booted from partition {}", loader.as_deref().unwrap_or("unknown"));
+    eprintln!("the loader was started from {loader}");
     find(|partitions, devices| {
-        if loader.is_none() {
+        if !matches!(loader, Loader::Partition(_)) {
             open_discs(&devices.all()?, &mut discs)?;
         }
-        let found = boot::find(hash, loader.as_deref(), partitions);
+        let found = boot::find(hash, &loader, partitions);
         // Nobody makes a new one in the place of what the node has kept: the unit's time-out ends the boot.
         let lacks_var = |boot: &Boot| boot::lacks_var(&boot.disk, partitions);
         if let Some(boot) = found.as_ref().filter(|boot| lacks_var(boot)) {

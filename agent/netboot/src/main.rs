@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use http::Source;
 use links::Links;
-use trilith_core::boot;
+use trilith_core::boot::{self, Loader};
 use trilith_core::efi::BootedFrom;
 use trilith_core::netboot::SERVER;
 use trilith_metal::efi;
@@ -96,7 +96,8 @@ async fn boot(args: &Args) -> Result<()> {
 
 /// What the firmware says. Something on the network may also have started a boot loader from a partition.
 fn started_from_network() -> bool {
-    efi::loader_partition().is_none() && efi::booted_from() == Some(BootedFrom::Network)
+    !matches!(efi::loader(), Loader::Partition(_))
+        && efi::booted_from() == Some(BootedFrom::Network)
 }
 
 async fn ask(args: &Args, sources: &[Source]) -> Result<()> {

@@ -24,6 +24,10 @@ fn disk(name: &str, esp: &str, medium: bool) -> Vec<Partition> {
     parts
 }
 
+fn from(uuid: &str) -> Loader {
+    Loader::Partition(uuid.into())
+}
+
 fn found(boot: Option<Boot>) -> Option<(String, Option<String>)> {
     boot.map(|boot| (boot.disk, boot.config))
 }
@@ -41,11 +45,11 @@ fn the_hash_is_two_uuids() {
 fn of_two_disks_with_the_same_release_the_booted_one_counts() {
     let mut all = disk("sda", "esp-a", false);
     all.extend(disk("sdb", "esp-b", true));
-    let find = |loader| found(find(&root(), loader, &all));
-    assert_eq!(find(Some("ESP-A")), Some(("sda".into(), None)));
-    assert_eq!(find(Some("esp-b")), Some(("sdb".into(), Some("sdb4".into()))));
-    assert_eq!(find(Some("esp-c")), None, "it is still to come");
-    assert_eq!(find(None), None, "nobody guesses");
+    let find = |loader| found(find(&root(), &loader, &all));
+    assert_eq!(find(from("ESP-A")), Some(("sda".into(), None)));
+    assert_eq!(find(from("esp-b")), Some(("sdb".into(), Some("sdb4".into()))));
+    assert_eq!(find(from("esp-c")), None, "it is still to come");
+    assert_eq!(find(Loader::Silent), None, "nobody guesses");
 }
 
 #[test]
@@ -60,13 +64,16 @@ fn what_was_fetched_counts_whatever_else_there_is() {
 #[test]
 fn a_disc_has_no_loader_partition() {
     let mut all = disk("sda", "esp-a", false);
+    let find = |loader, all: &[Partition]| found(find(&root(), &loader, all));
+    assert_eq!(find(Loader::NoPartition, &all), None, "the disc is still to come");
+    assert_eq!(find(Loader::Silent, &all), Some(("sda".into(), None)));
     let mut disc = disk("loop0", "esp-b", true);
     for part in &mut disc {
         part.optical = true;
     }
     all.extend(disc);
-    assert_eq!(found(find(&root(), None, &all)), Some(("loop0".into(), Some("loop04".into()))));
-    assert_eq!(found(find(&root(), None, &all[..3])), Some(("sda".into(), None)));
+    let booted = Some(("loop0".into(), Some("loop04".into())));
+    assert_eq!(find(Loader::NoPartition, &all), booted);
 }
 
 #[test]
@@ -89,6 +96,6 @@ fn only_an_installed_disk_can_lose_its_var() {
 #[test]
 fn a_disk_is_there_when_all_of_it_is() {
     let all = disk("sda", "esp-a", true);
-    assert_eq!(find(&root(), Some("esp-a"), &all[..2]), None);
-    assert_eq!(find(&root(), Some("esp-a"), &[]), None);
+    assert_eq!(find(&root(), &from("esp-a"), &all[..2]), None);
+    assert_eq!(find(&root(), &from("esp-a"), &[]), None);
 }
