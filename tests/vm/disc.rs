@@ -16,9 +16,10 @@ fn a_disc_that_stays_installs_once_and_another_clusters_never() -> Result<()> {
     let network = Network::isolate()?;
     let cluster = cluster()?;
     let mut disc = Disk::medium(cluster.medium(&artifact::image()?)?, Bus::Optical);
-    disc.first = true;
+    let mut target = Disk::empty(TARGET, Bus::Sata, SIZE);
+    (disc.place, target.place) = (Some(0), Some(1));
     let mut spec = Node::spec(&network, &cluster, 1)?;
-    spec.disks = vec![disc, Disk::empty(TARGET, Bus::Sata, SIZE)];
+    spec.disks = vec![disc, target];
     let mut node = Node::switch_on(Hardware::assemble(spec)?, &cluster, 1)?;
     wait_installed(&mut node)?;
     node.wait_booted()?;

@@ -19,8 +19,9 @@ pub struct Disk {
     pub content: Content,
     /// Bytes in a logical sector, 512 or 4096. SATA and optical drives have their own.
     pub sector: u32,
-    /// Whether the firmware starts from it before anything else, at each start, whatever its variables say.
-    pub first: bool,
+    /// Its place, from 0, in an order that the firmware makes its own at each start. Where one disk has a place, the entries
+    /// of those without are forgotten (OVMF, `PruneBootVariables`).
+    pub place: Option<usize>,
 }
 
 /// What a disk is plugged into.
@@ -69,7 +70,7 @@ impl Disk {
 
     /// A disk with sectors of 512 bytes that the firmware starts from if its variables say so.
     pub fn new(serial: &str, bus: Bus, content: Content) -> Self {
-        Self { serial: serial.into(), bus, content, sector: 512, first: false }
+        Self { serial: serial.into(), bus, content, sector: 512, place: None }
     }
 
     /// The file that holds it, in the folder of its machine if it is the machine's own.
@@ -131,10 +132,10 @@ impl Disk {
             Bus::Usb => format!("usb-storage,bus=usb.0,removable=on,{sizes}"),
             Bus::Optical => format!("ide-cd,bus=ide.{number}"),
         };
-        let first = if self.first { ",bootindex=0" } else { "" };
+        let place = self.place.map(|it| format!(",bootindex={it}")).unwrap_or_default();
         format!(
             "-drive if=none,id=drive{number}{media},{kind},file={file} \
-             -device {device},id=disk{number},drive=drive{number},serial={serial}{first}"
+             -device {device},id=disk{number},drive=drive{number},serial={serial}{place}"
         )
     }
 }
