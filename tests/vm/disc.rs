@@ -1,6 +1,7 @@
 //! A disc that stays in its drive, and that the firmware starts before everything else: it installs the node once.
 
 use anyhow::{Result, ensure};
+use trilith_core::install::TIMES;
 use trilith_tests::artifact;
 use trilith_tests::installed::digest;
 use trilith_tests::machine::{BOOT, Bus, Content, Disk, Hardware, REACTION};
@@ -42,6 +43,28 @@ fn a_disc_that_stays_installs_once_and_another_clusters_never() -> Result<()> {
     ensure!(identity(&node)? == before, "it is another one now: {}", identity(&node)?);
     eprintln!("the disc has started the disk, and nothing was installed again");
     another_clusters_disc_is_refused(node.kill())
+}
+
+/// A firmware that forgets the node's boot entries starts the disc again and again: the installer stops telling it to start
+/// the disk, and says what a person can do.
+#[test]
+fn a_firmware_that_forgets_does_not_turn_in_circles() -> Result<()> {
+    let network = Network::isolate()?;
+    let cluster = cluster()?;
+    let mut disc = Disk::medium(cluster.medium(&artifact::image()?)?, Bus::Optical);
+    // The target has no place: OVMF forgets what leads to it.
+    disc.place = Some(0);
+    let mut spec = Node::spec(&network, &cluster, 1)?;
+    spec.disks = vec![disc, Disk::empty(TARGET, Bus::Sata, SIZE)];
+    let mut node = Node::switch_on(Hardware::assemble(spec)?, &cluster, 1)?;
+    wait_installed(&mut node)?;
+    for start in 2..=TIMES {
+        node.machine().wait_reset(BOOT)?;
+        eprintln!("the firmware was told {start} times, and starts the disc");
+    }
+    let why = node.console().wait("take the medium out", BOOT)?;
+    eprintln!("{why}");
+    Ok(())
 }
 
 fn another_clusters_disc_is_refused(mut hardware: Hardware) -> Result<()> {

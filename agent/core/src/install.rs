@@ -35,6 +35,10 @@ pub const WISH: &str = "bundle.yaml";
 /// What the installer says of itself, in lines for people.
 pub const STATE: &str = "/run/trilith-install/state";
 
+/// So often the firmware is told to start the disk before it is taken for one that does not listen. Once is too little: the
+/// power may fail on the way.
+pub const TIMES: u32 = 3;
+
 /// On the disk's /var: the medium that it was prepared from.
 pub const MEDIUM: &str = "lib/trilith/medium";
 
@@ -118,6 +122,9 @@ pub struct System {
     pub kernel: bool,
     /// What its /var says.
     pub var: Var,
+    /// How often the firmware was told to start it since it was started last.
+    #[serde(default)]
+    pub told: u32,
 }
 
 /// What a /var says of whom it belongs to.
@@ -211,21 +218,41 @@ impl Subject for Install {
             Ok(Chosen { name, system: None }) => {
                 Plan { steps: vec![Step::Partition(name.to_owned())], ..Plan::default() }
             }
-            Ok(Chosen { name, system: Some(system) }) => {
-                Plan { steps: steps(desired, name, system), ..Plan::default() }
-            }
+            Ok(Chosen { name, system: Some(system) }) => installed_or_not(desired, name, system),
         }
     }
 }
 
 /// What is left to do on a disk that is divided.
+fn installed_or_not(desired: &Desired, name: &str, system: &System) -> Plan<Step> {
+    // The node may have been upgraded since: a medium that stays in the machine must not take it back.
+    let is_installed = system.installed_from.as_ref() == Some(&desired.medium);
+    let steps = match (is_installed, system.told < TIMES) {
+        (false, _) => steps(desired, name, system),
+        (true, true) => start(name),
+        (true, false) => {
+            let problems = vec![problem(name, deaf())];
+            return Plan { problems, ..Plan::default() };
+        }
+    };
+    Plan { steps, ..Plan::default() }
+}
+
+/// What is said of a firmware that does not start the disk.
+fn deaf() -> String {
+    format!(
+        "the node is installed on it, but the firmware, told {TIMES} times to start it, starts this medium: take the medium \
+         out, or put the disk first in the firmware's setup, and reset the machine"
+    )
+}
+
+fn start(disk: &str) -> Vec<Step> {
+    let disk = || disk.to_owned();
+    vec![Step::BootEntries(disk()), Step::BootNext(disk()), Step::Reboot]
+}
+
 fn steps(desired: &Desired, name: &str, system: &System) -> Vec<Step> {
     let disk = || name.to_owned();
-    let start = [Step::BootEntries(disk()), Step::BootNext(disk()), Step::Reboot];
-    // The node may have been upgraded since: a medium that stays in the machine must not take it back.
-    if system.installed_from.as_ref() == Some(&desired.medium) {
-        return start.into();
-    }
     let mut steps = Vec::new();
     if system.layout.slot_of(&desired.release).is_none() {
         let (slot, is_free) = system.layout.slot_to_use();
@@ -243,7 +270,7 @@ fn steps(desired: &Desired, name: &str, system: &System) -> Vec<Step> {
         steps.push(Step::WriteKernel(disk()));
     }
     steps.push(Step::Remember(disk()));
-    steps.extend(start);
+    steps.extend(start(name));
     steps
 }
 

@@ -21,6 +21,8 @@ const SETTINGS: [&str; 2] = ["loader/loader.conf", "loader/entries.srel"];
 const SYSTEMS: &str = "EFI/Linux";
 /// Which medium the node was installed from.
 const MEDIUM: &str = "trilith/medium";
+/// How often the firmware was told to start this disk, and since when.
+const TOLD: &str = "trilith/told";
 /// How a file is called that is not whole yet. The boot loader takes no such name.
 const UNFINISHED: &str = "part";
 
@@ -74,11 +76,7 @@ pub fn retire(esp: &Path, keep: &[RootHash]) -> Result<()> {
 /// # Errors
 /// Reading fails.
 pub fn installed_from(esp: &Path) -> Result<Option<String>> {
-    match fs::read_to_string(esp.join(MEDIUM)) {
-        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|uuid| !uuid.is_empty())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).context("cannot read which medium installed the node"),
-    }
+    word(&esp.join(MEDIUM))
 }
 
 /// Writes down the medium that the node was installed from: a medium installs a node once.
@@ -86,8 +84,36 @@ pub fn installed_from(esp: &Path) -> Result<Option<String>> {
 /// # Errors
 /// Writing fails.
 pub fn remember(esp: &Path, medium: &str) -> Result<()> {
-    let to = esp.join(MEDIUM);
-    give_name(&write_beside(format!("{medium}\n").as_bytes(), &to)?, &to)
+    put(&esp.join(MEDIUM), medium)
+}
+
+/// What [`tell`] has left.
+///
+/// # Errors
+/// Reading fails.
+pub fn told(esp: &Path) -> Result<Option<String>> {
+    word(&esp.join(TOLD))
+}
+
+/// Writes down what the firmware was told.
+///
+/// # Errors
+/// Writing fails.
+pub fn tell(esp: &Path, what: &str) -> Result<()> {
+    put(&esp.join(TOLD), what)
+}
+
+/// A file of one line. `None` if there is none, or nothing in it.
+fn word(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", shown(path))),
+    }
+}
+
+fn put(to: &Path, line: &str) -> Result<()> {
+    give_name(&write_beside(format!("{line}\n").as_bytes(), to)?, to)
 }
 
 /// The one system of a release's ESP.

@@ -20,6 +20,7 @@ mod slot; // the release, copied and read back
 mod state; // what /var holds from the beginning
 mod table; // the partition table
 mod tell; // what is said of it
+mod told; // how often the firmware was told to start a disk
 mod wish; // what the agent wishes for
 
 use mounted::{Mounted, Way};
@@ -121,7 +122,10 @@ impl Work<'_> {
             Step::BootEntries(disk) => {
                 boot_entries::ensure(disk, &self.system(disk)?.layout.esp.uuid)
             }
-            Step::BootNext(disk) => boot_entries::next(disk, &self.system(disk)?.layout.esp.uuid),
+            Step::BootNext(disk) => {
+                self.count(disk)?;
+                boot_entries::next(disk, &self.system(disk)?.layout.esp.uuid)
+            }
             Step::Reboot => exec::run("systemctl", &["reboot"]),
         }
     }
@@ -145,6 +149,14 @@ impl Work<'_> {
 
     fn esp(&self, disk: &str) -> Result<String> {
         self.device(disk, self.system(disk)?.layout.esp.number)
+    }
+
+    /// Counts that the firmware is told to start the disk.
+    fn count(&self, disk: &str) -> Result<()> {
+        let var = self.device(disk, self.system(disk)?.layout.var.number)?;
+        let esp = Mounted::esp(&self.esp(disk)?, Way::Write)?;
+        told::once_more(esp.path(), &var)?;
+        esp.close()
     }
 
     /// The devices of a slot: root and hash tree.

@@ -31,6 +31,8 @@ pub struct Spec {
     pub nics: Vec<Nic>,
     /// MiB.
     pub memory: u32,
+    /// Processors.
+    pub cores: u32,
     /// Whether it has a TPM.
     pub tpm: bool,
     /// Free slots, into which disks can be plugged while the machine runs.
@@ -48,6 +50,7 @@ impl Spec {
             bundle: None,
             nics: vec![],
             memory: 2048,
+            cores: 2,
             tpm: false,
             slots: 0,
             firmware: vec![],
@@ -159,7 +162,7 @@ impl Hardware {
         let mut arguments: Vec<String> = Accel::find()?.arguments().map(String::from).into();
         let mut add = |text: &str| arguments.extend(text.split_whitespace().map(String::from));
         add(&format!("-name {} -nodefaults -no-user-config -display none", spec.name));
-        add(&format!("-machine q35 -smp 2 -m {}", spec.memory));
+        add(&format!("-machine q35 -smp {} -m {}", spec.cores, spec.memory));
         add("-device virtio-rng-pci -device VGA -serial stdio -device qemu-xhci,id=usb");
         add(&format!("-drive if=pflash,format=raw,readonly=on,file={FIRMWARE}"));
         add(&format!("-drive if=pflash,format=raw,file={}", at("vars.fd")));

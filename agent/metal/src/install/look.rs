@@ -10,7 +10,7 @@ use trilith_core::install::{Candidate, Layout, Observed, System};
 
 use super::mounted::{Mounted, Way};
 use super::wish::Wish;
-use super::{state, table};
+use super::{state, table, told};
 use crate::block::{Device, Devices};
 use crate::{esp, exec};
 
@@ -77,17 +77,29 @@ fn system(device: &Device, layout: Layout, wish: &Wish) -> Result<System> {
             path.with_context(|| format!("partition {number} of {} is not there", device.name))?;
         Ok::<_, anyhow::Error>(path.display().to_string())
     };
-    let var = state::read(&part(layout.var.number)?, wish);
+    let device = part(layout.var.number)?;
+    let var = state::read(&device, wish);
     // One that cannot be read holds nothing: whoever writes to it says what is wrong with it.
-    let (installed_from, kernel) = on_esp(&part(layout.esp.number)?, wish).unwrap_or_default();
-    Ok(System { layout, installed_from, kernel, var })
+    let found = on_esp(&part(layout.esp.number)?, &device, wish).unwrap_or_default();
+    let OnEsp { installed_from, kernel, told } = found;
+    Ok(System { layout, installed_from, kernel, var, told })
 }
 
-/// The medium that it was installed from, and whether the release's kernel is there.
-fn on_esp(device: &str, wish: &Wish) -> Result<(Option<String>, bool)> {
+#[derive(Default)]
+struct OnEsp {
+    installed_from: Option<String>,
+    kernel: bool,
+    told: u32,
+}
+
+fn on_esp(device: &str, var: &str, wish: &Wish) -> Result<OnEsp> {
     let release = Mounted::esp(&wish.esp, Way::Read)?;
     let esp = Mounted::esp(device, Way::Read)?;
-    let found = (esp::installed_from(esp.path())?, esp::holds(esp.path(), release.path())?);
+    let found = OnEsp {
+        installed_from: esp::installed_from(esp.path())?,
+        kernel: esp::holds(esp.path(), release.path())?,
+        told: told::times(esp.path(), var)?,
+    };
     esp.close()?;
     release.close()?;
     Ok(found)
