@@ -57,6 +57,13 @@ fn a_stick_installs_the_disk_that_is_meant_and_no_other() -> Result<()> {
     eprintln!("without the stick: converged {:.0} s after power-on", start.elapsed().as_secs_f64());
     runs_from(&node, "nvme0n1")?;
     the_firmware_starts_it_four_times(&node)?;
+    node.ssh(
+        "cd /sys/firmware/efi/efivars && chattr -i BootOrder-* Boot000* && rm BootOrder-* && \
+         rm $(grep --text --files-with-matches --max-count=1 T.r.i.l.i.t.h Boot000* | tail -n 1) && \
+         systemctl start trilith-boot-entries.service",
+    )?;
+    the_firmware_starts_it_four_times(&node)?;
+    eprintln!("boot entries that somebody had removed are there again");
     node.ping_all()
 }
 

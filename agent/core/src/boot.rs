@@ -81,6 +81,13 @@ pub struct Boot {
     pub fetched: bool,
 }
 
+impl Boot {
+    /// Whether it was from a medium or from the network, which is to change nothing in the machine by itself.
+    pub fn leaves_no_trace(&self) -> bool {
+        self.config.is_some() || self.fetched
+    }
+}
+
 impl RootHash {
     /// Out of the kernel's command line. `None` if there is none, or none of this form.
     pub fn of_command_line(text: &str) -> Option<Self> {

@@ -1,12 +1,30 @@
 //! The node's boot entries in the firmware: kept as [`trilith_core::efi::entries`] wants them.
 
+use std::fs;
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
+use trilith_core::boot::{Boot, FILE, FOLDER, Loader};
 use trilith_core::efi::Partition;
 use trilith_core::efi::entries::{Desired, Entries};
 use trilith_core::subject::Subject as _;
 
 use crate::block::Devices;
-use crate::efi::Variables;
+use crate::efi::{self, Variables};
+
+/// Repairs the entries of the installed disk that was booted: firmware loses them when its settings are cleared, and puts
+/// others before them. Does nothing in a boot from a medium or from the network.
+///
+/// # Errors
+/// The initrd has left no word, or as for [`ensure`].
+pub fn keep() -> Result<()> {
+    let text = fs::read_to_string(Path::new(FOLDER).join(FILE)).context("no word of the initrd")?;
+    let boot: Boot = serde_yaml::from_str(&text).context("the initrd has left another word")?;
+    match efi::loader() {
+        Loader::Partition(esp) if !boot.leaves_no_trace() => ensure(&boot.disk, &esp),
+        _ => Ok(()),
+    }
+}
 
 /// Makes or repairs the own entries, which lead to the ESP of this UUID on this disk (the kernel's name), before all others.
 ///
@@ -40,8 +58,6 @@ fn reach(variables: &Variables, desired: &Desired) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn esp(uuid: &str) -> Desired {

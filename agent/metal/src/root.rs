@@ -93,7 +93,7 @@ fn tell(boot: &Boot) -> Result<()> {
         let count = config::unpack(device, &folder.join(boot::MEDIUM))?;
         eprintln!("booted from a medium with {count} bundles");
     }
-    if boot.config.is_some() || boot.fetched {
+    if boot.leaves_no_trace() {
         fs::write(folder.join(boot::RAM), "").with_context(failed)?;
     }
     fs::write(folder.join(boot::FILE), serde_yaml::to_string(boot)?).with_context(failed)

@@ -13,12 +13,13 @@ use super::tools::Tools;
 use crate::exec;
 
 /// The agent's programs, and where they lie in the image: those that no person calls apart.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("trilithd", "usr/bin"),
     ("trilith-rados", "usr/lib/trilith"),
     ("trilith-console", "usr/lib/trilith"),
     ("trilith-tpm", "usr/lib/trilith"),
     ("trilith-install", "usr/lib/trilith"),
+    ("trilith-boot-entries", "usr/lib/trilith"),
 ];
 
 /// The crates that they are made of.
