@@ -19,7 +19,7 @@ use crate::peers::Membership;
 use crate::reconcile::chain;
 use crate::system::memory::Memory;
 
-pub(crate) use crate::system::bundle::in_memory;
+pub(crate) use crate::system::bundle::{in_memory, kept};
 pub(crate) use search::{Depth, Findings, search};
 
 /// What was found where a bundle may lie.

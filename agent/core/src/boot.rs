@@ -17,8 +17,14 @@ pub const FILE: &str = "boot.yaml";
 pub const MEDIUM: &str = "medium";
 /// In it: the kernel's name of the disk in memory that was fetched over the network, if the machine was started from there.
 pub const FETCHED: &str = "fetched";
+/// In it: a file that is there if what was booted is a medium or was fetched: nothing on it is made, grown or mounted.
+pub const LIVE: &str = "live";
 /// In it: a file that is there if /var is memory.
 pub const RAM: &str = "ram";
+/// In it, of such a boot: where /var is, and why ([`crate::keep::Outcome`]), in YAML.
+pub const KEEP: &str = "keep.yaml";
+/// In it: the bundle that a netboot server gave.
+pub const NETWORK: &str = "network";
 
 /// The type of the partition that makes a disk a medium, and holds its bundles (a tar file).
 pub const CONFIG_TYPE: &str = "8d4b2ac8-66a9-4b1f-a3f0-2c5d1c0e7a4e";

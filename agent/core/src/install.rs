@@ -17,7 +17,7 @@ use crate::belonging::{Belonging, Refusal as Unwelcome};
 use crate::bundle::Bundle;
 use crate::config::Disk;
 use crate::disks::Block;
-use crate::status::{Problem, problem};
+use crate::keep::Kept;
 use crate::subject::{OnFailure, Plan, Subject};
 
 mod choose; // which disk
@@ -26,6 +26,7 @@ mod layout; // what an installed disk looks like
 mod tests;
 
 pub use choose::{Chosen, Refusal, choose};
+pub(crate) use choose::{Wanted, blank, help, sole, unfit};
 pub use layout::{EMPTY, ESP, LEAST, Layout, Part};
 
 /// Where the agent puts what it wishes for: the node's bundle, under [`WISH`]. It holds secrets.
@@ -106,6 +107,8 @@ pub struct Candidate {
     pub signatures: BTreeSet<String>,
     /// What an installation has left on it, if its partitions are those of an installed disk.
     pub system: Option<System>,
+    /// The /var that is alone on it, as a node without a system disk keeps it.
+    pub kept: Option<Kept>,
 }
 
 /// An installed disk, or one that is becoming one.
@@ -214,7 +217,7 @@ impl Subject for Install {
 
     fn plan(desired: &Desired, observed: &Observed) -> Plan<Step> {
         match choose(desired, &observed.disks) {
-            Err(refusal) => Plan { problems: refusal.problems(), ..Plan::default() },
+            Err(refusal) => Plan { problems: refusal.problems("system_disk"), ..Plan::default() },
             Ok(Chosen { name, system: None }) => {
                 Plan { steps: vec![Step::Partition(name.to_owned())], ..Plan::default() }
             }
@@ -295,14 +298,5 @@ impl fmt::Display for Step {
             Self::BootNext(disk) => write!(f, "have the firmware start {disk} next"),
             Self::Reboot => f.write_str("reboot"),
         }
-    }
-}
-
-impl Refusal {
-    /// The reason, and then each disk's.
-    fn problems(self) -> Vec<Problem> {
-        let Self { reason, disks } = self;
-        let disks = disks.into_iter().map(|(name, reason)| problem(&name, reason));
-        std::iter::once(problem("system_disk", reason)).chain(disks).collect()
     }
 }

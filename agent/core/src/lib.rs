@@ -14,6 +14,7 @@ pub mod frr; // the routing sessions of a node
 mod golden; // golden plans: one test per subject
 pub mod identity; // which of many bundles is this machine's
 pub mod install; // from a medium to a disk
+pub mod keep; // /var of a node that is not installed
 pub mod libvirt; // the storage secret in libvirt, and whether KVM works
 pub mod names; // small valid values: NodeId, IfName, VlanId, Mtu, …
 pub mod netboot; // what a netboot server and a node that boots from it say to each other

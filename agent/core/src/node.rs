@@ -103,7 +103,8 @@ pub fn ceph(config: &Config, id: NodeId, secrets: &NodeSecrets) -> ceph::Desired
 pub fn osds(config: &Config, id: NodeId, secrets: &NodeSecrets) -> osds::Desired {
     let node = config.node(id);
     let rules = node.into_iter().flat_map(|node| &node.osds).map(osds::Rule::of).collect();
-    let system = node.and_then(|node| node.system_disk.as_ref()).cloned();
+    let system =
+        node.and_then(|node| node.system_disk.as_ref().or(node.var_disk.as_ref())).cloned();
     osds::Desired { cluster: secrets.ceph.fsid.clone(), node: id.into(), rules, system }
 }
 

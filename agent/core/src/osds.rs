@@ -42,7 +42,7 @@ pub struct Desired {
     pub node: u16,
     /// The rules, in the order of the cluster file. A disk goes to the first that it fits.
     pub rules: Vec<Rule>,
-    /// Which disk is the system's, and so nobody else's.
+    /// Which disk is the system's, or that of a diskless node's /var, and so nobody else's.
     #[serde(default)]
     pub system: Option<Disk>,
 }

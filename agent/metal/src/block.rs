@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use trilith_core::boot::Partition;
 use trilith_core::disks::{Block, Facts};
+
+use crate::exec;
 
 /// Where things are.
 #[derive(Debug, Clone)]
@@ -183,6 +188,14 @@ fn word(path: &Path) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
 
+/// Waits until udev has seen everything: a table that was written takes all partitions away for a moment.
+///
+/// # Errors
+/// It takes longer than a minute.
+pub fn settle() -> Result<()> {
+    exec::run("udevadm", &["settle", "--timeout=60"])
+}
+
 /// News of block devices: what udev writes about them.
 pub struct News(Inotify);
 
@@ -206,6 +219,17 @@ impl News {
         let any = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
         self.0.add_watch(folder, any | AddWatchFlags::IN_DELETE).with_context(failed)?;
         Ok(self)
+    }
+
+    /// Waits for the next, but no longer than until then: `false` if there was none.
+    pub fn wait_until(&self, end: Instant) -> Result<bool> {
+        let rest = end.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(rest).context("a wait that is too long")?;
+        let mut here = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut here, timeout).context("cannot wait for devices")? == 0 {
+            return Ok(false);
+        }
+        self.wait().map(|()| true)
     }
 
     /// Waits for the next, however long that takes: the unit's time-out ends it.

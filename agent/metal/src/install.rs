@@ -10,20 +10,18 @@ use trilith_core::install::{FOLDER, Install, Observed, Part, Slot, Step, System}
 use trilith_core::status::Problem;
 use trilith_core::subject::{Plan, Subject as _};
 
-use crate::block::{Device, Devices, News};
-use crate::{boot_entries, esp, exec};
+use crate::block::{self, Device, Devices, News};
+use crate::mounted::{Mounted, Way};
+use crate::state::{self, State};
+use crate::{boot_entries, esp, exec, repart, table};
 
 mod look; // every disk, and what is on it
-mod mounted; // a file system for a moment
 mod pace; // pauses that grow
 mod slot; // the release, copied and read back
-mod state; // what /var holds from the beginning
-mod table; // the partition table
 mod tell; // what is said of it
 mod told; // how often the firmware was told to start a disk
 mod wish; // what the agent wishes for
 
-use mounted::{Mounted, Way};
 use pace::Pace;
 use tell::Teller;
 use wish::Wish;
@@ -70,7 +68,7 @@ enum Outcome {
 
 /// One pass.
 fn pass(devices: &Devices, teller: &Teller) -> Result<Outcome> {
-    settle()?;
+    block::settle()?;
     let wish = Wish::read(devices)?;
     let observed = look::observe(devices, &wish)?;
     let Plan { steps, problems } = Install::plan(&wish.desired, &observed);
@@ -98,20 +96,22 @@ impl Work<'_> {
             self.teller.doing(&tell::subject(disk, self.observed), words)?;
         }
         match step {
-            Step::Partition(disk) => partition(&self.disk(disk)?),
+            Step::Partition(disk) => repart::divide(&self.disk(disk)?, DEFINITIONS),
             Step::EmptySlot(disk, slot) => {
                 table::empty(&self.disk(disk)?, *slot)?;
-                settle()
+                block::settle()
             }
             Step::CopySlot(disk, slot) => self.copy(disk, self.parts(disk, *slot)?),
             Step::VerifySlot(disk, slot) => self.verify(disk, self.parts(disk, *slot)?),
             Step::NameSlot(disk, slot) => {
                 table::name(&self.disk(disk)?, *slot, &self.wish.desired.release)?;
-                settle()
+                block::settle()
             }
             Step::WriteState(disk) => {
                 let var = self.device(disk, self.system(disk)?.layout.var.number)?;
-                state::write(&var, self.wish)
+                let Wish { bundle, text, desired, .. } = self.wish;
+                let state = State { bundle, text: Some(text), prepared: &desired.medium };
+                state::write(&var, &state)
             }
             Step::WriteKernel(disk) => self.write_kernel(disk),
             Step::Remember(disk) => {
@@ -192,18 +192,4 @@ impl Work<'_> {
         esp.close()?;
         release.close()
     }
-}
-
-/// Waits until udev has seen everything: a table that was written takes all partitions away for a moment.
-fn settle() -> Result<()> {
-    exec::run("udevadm", &["settle", "--timeout=60"])
-}
-
-/// Divides a disk anew. The program makes the file systems first, and writes the table when they are there.
-fn partition(disk: &Device) -> Result<()> {
-    let path = disk.path();
-    let path = path.to_str().context("a disk without a name")?;
-    let definitions = format!("--definitions={DEFINITIONS}");
-    let how = ["--dry-run=no", "--empty=force", "--seed=random", "--no-pager", "--no-legend"];
-    exec::run("systemd-repart", &[&how[..], &[&definitions, path]].concat())
 }

@@ -3,10 +3,17 @@
 
 pub mod block; // disks and partitions, as udev describes them
 pub mod boot_entries; // the node's boot entries in the firmware
+mod candidate; // a disk that may be taken, and what is on it
 pub mod config; // the bundles of a medium
 pub mod efi; // the firmware's variables
 pub mod esp; // the boot loader and the system on the node's disk
 pub mod exec; // the one door to other programs
 pub mod install; // the installation of a node on a disk
+pub mod keep; // the disk of a node's /var that is not installed
+pub mod machine; // what tells this machine from others
+mod mounted; // a file system for a moment
+mod repart; // partitions, as definitions ask for them
 pub mod root; // stage `root`: the disk that was booted, and its root
+mod state; // what /var holds from the beginning
+mod table; // the partition table
 pub mod var; // stage `var`: /var on that disk, or in memory

@@ -94,7 +94,7 @@ fn tell(boot: &Boot) -> Result<()> {
         eprintln!("booted from a medium with {count} bundles");
     }
     if boot.leaves_no_trace() {
-        fs::write(folder.join(boot::RAM), "").with_context(failed)?;
+        fs::write(folder.join(boot::LIVE), "").with_context(failed)?;
     }
     fs::write(folder.join(boot::FILE), serde_yaml::to_string(boot)?).with_context(failed)
 }

@@ -14,6 +14,7 @@ use serde_json::json;
 use trilith_core::bundle::Bundle;
 use trilith_core::netboot::{Asking, Refusal, Report, fingerprint, path, proof};
 use trilith_core::sighting::Firmware;
+use trilith_core::subject::Plan;
 
 use crate::http::Source;
 use crate::pauses::Pauses;
@@ -32,7 +33,8 @@ enum Reply {
 }
 
 /// Gets the bundle and leaves it in `folder`, for the agent. Asks until it has one: a machine that is nobody has
-/// nothing else to do, and its console says what is missing.
+/// nothing else to do, and its console says what is missing. One that has kept its /var on a disk, and its bundle there,
+/// asks once: the server hands out none to a node that has reported in, and needs nobody's yes after a power cut.
 pub(crate) async fn fetch(sources: &[Source], machine: Asking, folder: &Path) -> Result<()> {
     let identity = Identity::generate();
     let asking = Asking { key: identity.to_public().to_string(), ..machine };
@@ -57,9 +59,13 @@ pub(crate) async fn fetch(sources: &[Source], machine: Asking, folder: &Path) ->
             }
             Err(error) => (format!("{error:#}"), true),
         };
+        let (line, goes_on) = kept(line);
         if line != said {
             say(&line);
             said = line;
+        }
+        if goes_on {
+            return Ok(());
         }
         if wait {
             pauses.wait().await;
@@ -68,6 +74,20 @@ pub(crate) async fn fetch(sources: &[Source], machine: Asking, folder: &Path) ->
         }
     }
     Ok(())
+}
+
+/// Whether the machine goes on without a bundle, and what is said then.
+fn kept(line: String) -> (String, bool) {
+    match trilith_metal::keep::without_bundle() {
+        Ok(Plan { steps, .. }) if !steps.is_empty() => {
+            (format!("{line}; going on with the /var that is kept on a disk"), true)
+        }
+        Ok(Plan { problems, .. }) => {
+            let problems = problems.iter().map(|problem| format!("; {problem}"));
+            (line + &problems.collect::<String>(), false)
+        }
+        Err(error) => (format!("{line}; {error:#}"), false),
+    }
 }
 
 /// What the person at the console may paste into the cluster file.

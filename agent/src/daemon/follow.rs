@@ -246,7 +246,8 @@ impl Follower {
             warn_of(warnings.as_slice());
             self.warned.clone_from(&warnings);
         }
-        let warnings = warnings.into_iter().collect();
+        let kept = bundle::kept().and_then(|kept| kept.problem());
+        let warnings = warnings.into_iter().chain(kept).collect();
         let identity = self.current.as_ref().map(|current| current.identity.clone());
         let source = self.current.as_ref().map(|current| current.source.display().to_string());
         let problems = self.problems.iter().chain(&self.unkept).cloned().collect();

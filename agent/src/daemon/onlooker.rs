@@ -52,7 +52,11 @@ impl Onlooker {
     pub(super) fn show(&mut self) {
         let (links, places) = (self.links.clone(), self.told.clone());
         let tpm = places::endorsement();
-        let text = Sighting { firmware: firmware::read(), links, tpm, places }.text();
+        let mut text = Sighting { firmware: firmware::read(), links, tpm, places }.text();
+        if let Some(problem) = places::kept().and_then(|kept| kept.problem()) {
+            text.push_str(&problem.to_string());
+            text.push('\n');
+        }
         if text != self.shown {
             info!("{text}");
             self.console.say("no node bundle");
@@ -78,8 +82,9 @@ impl Onlooker {
         }
         if Installation::is_due(&found.assignment) {
             text.push_str("\nstarted from a medium: this node is installed on its system disk");
-        } else if places::in_memory() {
-            text.push_str("\nstarted from a medium: all that this node writes is kept in memory, and lost when it stops");
+        } else if let Some(kept) = places::kept() {
+            text.push('\n');
+            text.push_str(&kept.text(places::is_fetched()));
         }
         info!("{text}");
         self.console.say(&text);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use trilith_core::boot;
 use trilith_core::identity::Offer;
+use trilith_core::keep::Outcome;
 use trilith_core::names::EndorsementKey;
 use trilith_core::sealed;
 
@@ -63,7 +64,7 @@ impl Places {
             ("medium", Place::Folder(told.join(boot::MEDIUM))),
             ("installation", Place::File(here.clone())),
             ("disk", Place::Kept),
-            ("network", Place::Folder(told.join("network"))),
+            ("network", Place::Folder(told.join(boot::NETWORK))),
         ];
         let sources = sources.map(|(name, place)| Source { name, place }).into();
         Ok(Self { sources, plain: Some(here) })
@@ -98,6 +99,17 @@ impl Places {
 /// Whether this boot's /var is memory, as the initrd has left word.
 pub(crate) fn in_memory() -> bool {
     Path::new(boot::FOLDER).join(boot::RAM).exists()
+}
+
+/// Where /var is in a boot that leaves what was booted as it is, as the initrd has left word. `None`: this boot is none.
+pub(crate) fn kept() -> Option<Outcome> {
+    let text = std::fs::read_to_string(Path::new(boot::FOLDER).join(boot::KEEP)).ok()?;
+    serde_yaml::from_str(&text).ok()
+}
+
+/// Whether what was booted was fetched over the network.
+pub(crate) fn is_fetched() -> bool {
+    Path::new(boot::FOLDER).join(boot::FETCHED).exists()
 }
 
 /// The endorsement key of this machine's TPM, where `trilith-tpm` has asked it in this boot.

@@ -24,6 +24,7 @@ pub(super) struct MergedNode {
     pub(super) matches: Given<RawMatch>,
     pub(super) bmc: Given<RawBmc>,
     pub(super) system_disk: Given<RawDisk>,
+    pub(super) var_disk: Given<RawDisk>,
     pub(super) wipe: List<String>,
     pub(super) osds: List<RawOsd>,
     pub(super) reserve: RawReserve,
@@ -66,7 +67,8 @@ pub(super) fn merge(file: &RawFile) -> Vec<MergedNode> {
             name: node.name.clone(),
             matches: node.matches.clone(),
             bmc: merge_bmc(&node.bmc, &defaults.bmc),
-            system_disk: node.system_disk.or(&defaults.system_disk).clone(),
+            system_disk: own_disk(node, &node.system_disk, &defaults.system_disk),
+            var_disk: own_disk(node, &node.var_disk, &defaults.var_disk),
             wipe: node.wipe.clone(),
             osds: node.osds.or(&defaults.osds).clone(),
             reserve: merge_reserve(node, &defaults),
@@ -83,6 +85,13 @@ fn label(node: &RawNode, index: usize) -> String {
         (None, Some(id)) => format!("ID {id}"),
         (None, None) => format!("nodes[{index}]"),
     }
+}
+
+/// A system disk and a disk for /var alone are one choice: a node that says either of its own takes no default of the
+/// other, or it could not be diskless among nodes that are installed.
+fn own_disk(node: &RawNode, own: &Given<RawDisk>, default: &Given<RawDisk>) -> Given<RawDisk> {
+    let chooses = !node.system_disk.is_absent() || !node.var_disk.is_absent();
+    if chooses { own.clone() } else { default.clone() }
 }
 
 /// A default BMC alone makes none: it has no address.

@@ -29,7 +29,9 @@ pub struct Node {
     pub bmc: Option<Bmc>,
     /// The disk that the OS is installed on. `None`: the node runs diskless.
     pub system_disk: Option<Disk>,
-    /// Disks that the installation may take though something is on them, by serial number or name below
+    /// The disk that a diskless node keeps its /var on. `None`: /var is memory, or on the system disk.
+    pub var_disk: Option<Disk>,
+    /// Disks that may be taken as one of these though something is on them, by serial number or name below
     /// /dev/disk/by-id.
     pub wipe: Vec<String>,
     /// The disks that carry Ceph OSDs.

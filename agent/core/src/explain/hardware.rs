@@ -17,9 +17,20 @@ pub(super) fn hardware(node: &Node) -> Section {
         Some(disk) => fact("system disk", rule(disk), "the one disk that fits the rule"),
         None => fact("system disk", "none", "no rule is given: the node runs diskless"),
     });
+    if node.system_disk.is_none() {
+        facts.push(match &node.var_disk {
+            Some(disk) => fact("disk of /var", rule(disk), "the one disk that fits the rule"),
+            None => fact("disk of /var", "none", "no rule is given: /var is memory"),
+        });
+    }
     if !node.wipe.is_empty() {
         let names = list(node.wipe.iter().cloned(), "");
-        facts.push(fact("system disk over data", names, "what is on these disks may be destroyed"));
+        let disk = if node.system_disk.is_some() { "system disk" } else { "disk of /var" };
+        facts.push(fact(
+            format!("{disk} over data"),
+            names,
+            "what is on these disks may be destroyed",
+        ));
     }
     facts.extend(node.osds.iter().flat_map(osd));
     if node.osds.is_empty() {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Candidate, Desired, LEAST, System, Var};
-use crate::config::Transport;
+use crate::config::{Disk, Transport};
 use crate::disks::size;
+use crate::status::{Problem, problem};
 
 /// Words by which management controllers name the disks that they only pretend to be.
 const PRETENDERS: [&str; 5] = ["virtual", "ilo", "idrac", "cimc", "lun 00 media"];
@@ -16,6 +17,17 @@ pub struct Chosen<'a> {
     pub name: &'a str,
     /// What an installation has left on it; `None`: it is to be divided anew, whatever is on it.
     pub system: Option<&'a System>,
+}
+
+/// Which disks a rule of the cluster file means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted<'a> {
+    /// The rule.
+    pub(crate) disk: &'a Disk,
+    /// Disks that are something else's.
+    pub(crate) osds: &'a [Disk],
+    /// The smallest that has room, in bytes.
+    pub(crate) least: u64,
 }
 
 /// Why no disk is taken.
@@ -32,8 +44,19 @@ pub fn choose<'a>(
     desired: &Desired,
     disks: &'a BTreeMap<String, Candidate>,
 ) -> Result<Chosen<'a>, Refusal> {
+    let wanted = Wanted { disk: &desired.disk, osds: &desired.osds, least: LEAST };
+    let (name, system) = sole(wanted, disks, |disk| content(desired, disk))?;
+    Ok(Chosen { name, system })
+}
+
+/// The one disk that is wanted, and what `content` says of what is on it, or why that must stay.
+pub(crate) fn sole<'a, T>(
+    wanted: Wanted<'_>,
+    disks: &'a BTreeMap<String, Candidate>,
+    content: impl Fn(&'a Candidate) -> Result<T, String>,
+) -> Result<(&'a str, T), Refusal> {
     let verdicts: Vec<_> =
-        disks.iter().map(|(name, disk)| (name, disk, unfit(desired, disk))).collect();
+        disks.iter().map(|(name, disk)| (name, disk, unfit(wanted, disk))).collect();
     let fitting: Vec<_> = verdicts.iter().filter(|(_, _, unfit)| unfit.is_none()).collect();
     let list = || {
         let line = |(name, disk, unfit): &(&String, &Candidate, Option<String>)| {
@@ -44,11 +67,11 @@ pub fn choose<'a>(
     };
     match fitting[..] {
         [] => Err(Refusal {
-            reason: "no disk fits the rule; nothing is installed, and nothing is changed".into(),
+            reason: "no disk fits the rule; nothing is changed".into(),
             disks: list(),
         }),
-        [&(name, disk, _)] => match content(desired, disk) {
-            Ok(system) => Ok(Chosen { name, system }),
+        [&(name, disk, _)] => match content(disk) {
+            Ok(content) => Ok((name, content)),
             Err(reason) => Err(Refusal {
                 reason: format!("{name} fits the rule, and {reason}"),
                 disks: list(),
@@ -78,8 +101,8 @@ fn about(disk: &Candidate) -> String {
 }
 
 /// Why a disk is not meant, or can never be taken, whatever is on it.
-fn unfit(desired: &Desired, disk: &Candidate) -> Option<String> {
-    let Desired { disk: rule, osds, .. } = desired;
+pub(crate) fn unfit(wanted: Wanted<'_>, disk: &Candidate) -> Option<String> {
+    let Wanted { disk: rule, osds, least } = wanted;
     let block = &disk.block;
     let osd = osds.iter().position(|osd| osd.fits(block));
     let by_usb = block.transport == Some(Transport::Usb);
@@ -99,7 +122,7 @@ fn unfit(desired: &Desired, disk: &Candidate) -> Option<String> {
     };
     let osd = || osd.map(|number| format!("the rule osds[{number}] means it as well"));
     let small = || {
-        (block.size < LEAST).then(|| format!("it is smaller than {LEAST} bytes, which are needed"))
+        (block.size < least).then(|| format!("it is smaller than {least} bytes, which are needed"))
     };
     never.or_else(misses).or_else(osd).or_else(small)
 }
@@ -114,14 +137,7 @@ fn pretends(disk: &Candidate) -> bool {
 /// What an installation has left on the disk; `None`: nothing, and it may be divided anew. Or why it is left alone.
 fn content<'a>(desired: &Desired, disk: &'a Candidate) -> Result<Option<&'a System>, String> {
     let wipe = disk.block.is_among(&desired.wipe);
-    let Some(system) = &disk.system else {
-        return if disk.signatures.is_empty() || wipe {
-            Ok(None)
-        } else {
-            let found = disk.signatures.iter().cloned().collect::<Vec<_>>().join(", ");
-            Err(format!("something is on it that is not of this node: {found}; {}", help(disk)))
-        };
-    };
+    let Some(system) = &disk.system else { return blank(disk, wipe).map(|()| None) };
     // What this medium has begun, it carries on.
     let here = Some(&desired.medium);
     let begun = system.installed_from.as_ref() == here;
@@ -138,8 +154,26 @@ fn content<'a>(desired: &Desired, disk: &'a Candidate) -> Result<Option<&'a Syst
     }
 }
 
+/// Whether a disk with nothing of ours on it may be written to.
+pub(crate) fn blank(disk: &Candidate, wipe: bool) -> Result<(), String> {
+    if disk.signatures.is_empty() || wipe {
+        return Ok(());
+    }
+    let found = disk.signatures.iter().cloned().collect::<Vec<_>>().join(", ");
+    Err(format!("something is on it that is not of this node: {found}; {}", help(disk)))
+}
+
+impl Refusal {
+    /// The reason, and then each disk's.
+    pub(crate) fn problems(self, key: &str) -> Vec<Problem> {
+        let Self { reason, disks } = self;
+        let disks = disks.into_iter().map(|(name, reason)| problem(&name, reason));
+        std::iter::once(problem(key, reason)).chain(disks).collect()
+    }
+}
+
 /// What to write in the cluster file.
-fn help(disk: &Candidate) -> String {
+pub(crate) fn help(disk: &Candidate) -> String {
     match disk.block.serial.as_ref().or_else(|| disk.block.ids.first()) {
         Some(name) => format!("to destroy it, give the node `wipe: [{name:?}]`"),
         None => "it has neither a serial number nor a name by ID to wipe it by".into(),

@@ -8,8 +8,8 @@ use trilith_core::boot::{self, Boot, RootHash};
 use trilith_core::bundle::Bundle;
 use trilith_core::install::{Desired, ESP, FOLDER, Release, WISH};
 
-use super::table;
 use crate::block::{Device, Devices};
+use crate::table;
 
 /// A wish, and what it takes to fulfil it.
 pub(super) struct Wish {

@@ -18,11 +18,27 @@ pub(super) fn system_disk(check: Check<'_>, node: &MergedNode) -> Result<Option<
     }
 }
 
-/// The disks that the installation may wipe; a diskless node has none.
+/// The rule for the disk of a diskless node's /var, if it has one.
+pub(super) fn var_disk(check: Check<'_>, node: &MergedNode) -> Result<Option<Disk>, Told> {
+    match &node.var_disk {
+        Given::Absent => Ok(None),
+        Given::Wrong => Err(Told),
+        Given::Is(_, spot) if !node.system_disk.is_absent() => {
+            let reason = "a node with a system disk has its /var there";
+            let help = "remove `var_disk`, or `system_disk` if nothing is to be installed";
+            check.tell_on(node, error(*spot, reason).on_key().help(help));
+            Err(Told)
+        }
+        Given::Is(raw, spot) => rule(check, node, raw, *spot).map(Some).ok_or(Told),
+    }
+}
+
+/// The disks that may be taken though something is on them; a node that keeps everything in memory takes none.
 pub(super) fn wipe(check: Check<'_>, node: &MergedNode) -> Vec<String> {
-    if let (Given::Absent, Some((_, spot))) = (&node.system_disk, node.wipe.at()) {
-        let reason = "nothing is installed on a node without a system disk";
-        let help = "give the node `system_disk`, or remove `wipe`";
+    let takes_none = node.system_disk.is_absent() && node.var_disk.is_absent();
+    if let (true, Some((_, spot))) = (takes_none, node.wipe.at()) {
+        let reason = "a node without a system disk or a disk for /var takes no disk";
+        let help = "give the node `system_disk` or `var_disk`, or remove `wipe`";
         check.tell_on(node, error(spot, reason).on_key().help(help));
     }
     items(&node.wipe).map(|(name, _)| name.clone()).collect()
@@ -69,10 +85,15 @@ fn is_empty(raw: &RawDisk) -> bool {
 }
 
 /// The OSDs of a node; the rules may not choose the same disk, as far as the file can tell.
-pub(super) fn osds(check: Check<'_>, node: &MergedNode, system: Option<&Disk>) -> Option<Vec<Osd>> {
+pub(super) fn osds(
+    check: Check<'_>,
+    node: &MergedNode,
+    [system, var]: [Option<&Disk>; 2],
+) -> Option<Vec<Osd>> {
     let mut osds = Vec::new();
-    let mut taken: Vec<(Disk, &str)> =
-        system.map(|disk| (disk.clone(), "the system disk")).into_iter().collect();
+    let others = [(system, "the system disk"), (var, "the disk of /var")];
+    let others = others.into_iter().filter_map(|(disk, owner)| Some((disk?.clone(), owner)));
+    let mut taken: Vec<(Disk, &str)> = others.collect();
     let mut sound = matches!(node.osds, Given::Absent | Given::Is(..));
     for (raw, spot) in items(&node.osds) {
         let Some(osd) = osd(check, node, raw, spot) else {

@@ -59,8 +59,10 @@ fn one(
     let networks = networks(check, node, cores, links.as_ref());
     let bmc = bmc(check, node);
     let system_disk = disks::system_disk(check, node);
+    let var_disk = disks::var_disk(check, node);
     let wipe = disks::wipe(check, node);
-    let osds = disks::osds(check, node, system_disk.as_ref().ok().and_then(Option::as_ref));
+    let others = [&system_disk, &var_disk].map(|disk| disk.as_ref().ok().and_then(Option::as_ref));
+    let osds = disks::osds(check, node, others);
     let labels = node.labels.iter();
     let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.get()?.clone())));
     let id = id?;
@@ -72,6 +74,7 @@ fn one(
         matches: matches(node),
         bmc: bmc.ok()?,
         system_disk: system_disk.ok()?,
+        var_disk: var_disk.ok()?,
         wipe,
         osds: osds?,
         reserve: Reserve {

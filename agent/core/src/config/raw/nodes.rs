@@ -27,8 +27,12 @@ pub(in crate::config) struct RawNode {
     pub(in crate::config) bmc: Given<RawBmc>,
     /// The disk that the OS is installed on.
     pub(in crate::config) system_disk: Given<RawDisk>,
-    /// Disks that the installation may take as its system disk though something is on them, by serial number or name
-    /// below /dev/disk/by-id: what is on them is destroyed, once for each medium. Default: none.
+    /// The disk that a node without `system_disk` keeps its /var on, and nothing else. Default: none, /var is memory and
+    /// lost when the node stops.
+    pub(in crate::config) var_disk: Given<RawDisk>,
+    /// Disks that may be taken as `system_disk` or `var_disk` though something is on them, by serial number or name
+    /// below /dev/disk/by-id: what is on them is destroyed, once for each medium, or once for a `var_disk`. Default:
+    /// none.
     pub(in crate::config) wipe: List<String>,
     /// The disks that carry Ceph OSDs.
     pub(in crate::config) osds: List<RawOsd>,
@@ -49,8 +53,11 @@ pub(in crate::config) struct RawNode {
 pub(in crate::config) struct RawNodeDefaults {
     /// The management controller; a node's own keys override these one by one.
     pub(in crate::config) bmc: Given<RawBmc>,
-    /// The disk that the OS is installed on; a node's own rule replaces it whole.
+    /// The disk that the OS is installed on; a node's own `system_disk` or `var_disk` replaces it whole.
     pub(in crate::config) system_disk: Given<RawDisk>,
+    /// The disk that a node without `system_disk` keeps its /var on; a node's own `system_disk` or `var_disk` replaces it
+    /// whole.
+    pub(in crate::config) var_disk: Given<RawDisk>,
     /// The disks that carry Ceph OSDs; a node's own list replaces it whole.
     pub(in crate::config) osds: List<RawOsd>,
     /// What is kept from guests, for storage; a node's own keys override these one by one.

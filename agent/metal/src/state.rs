@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use trilith_core::belonging::Belonging;
+use trilith_core::bundle::Bundle;
 use trilith_core::install::{MEDIUM, Var};
 
-use super::mounted::{Mounted, Way};
-use super::wish::Wish;
 use crate::exec;
+use crate::mounted::{Mounted, Way};
 
 /// The agent's own folder, below /var.
 const FOLDER: &str = "lib/trilith";
 
 /// What the /var on this device says. One that cannot be mounted is an answer, too.
-pub(super) fn read(device: &str, wish: &Wish) -> Var {
+pub(crate) fn read(device: &str, bundle: &Bundle) -> Var {
     let read = || -> Result<Var> {
         let var = Mounted::var(device, Way::Read)?;
         let text = |path: PathBuf| match fs::read_to_string(&path) {
@@ -28,14 +28,24 @@ pub(super) fn read(device: &str, wish: &Wish) -> Var {
         let belonging = text(var.path().join(FOLDER).join("belonging.yaml"))?;
         let medium = text(var.path().join(MEDIUM))?;
         var.close()?;
-        Ok(Var::of(belonging.as_deref(), medium.as_deref().map(str::trim), &wish.bundle))
+        Ok(Var::of(belonging.as_deref(), medium.as_deref().map(str::trim), bundle))
     };
     read().unwrap_or_else(|error| Var::Unreadable(format!("{error:#}")))
 }
 
+/// What is written to it.
+pub(crate) struct State<'a> {
+    /// Who the node is.
+    pub(crate) bundle: &'a Bundle,
+    /// The same as text, if the agent is to find it there.
+    pub(crate) text: Option<&'a str>,
+    /// What it was prepared by, for whoever looks at it the next time.
+    pub(crate) prepared: &'a str,
+}
+
 /// Writes who the node is: a machine ID if it has none yet, its bundle, whom it belongs to if it belongs to nobody yet, and,
-/// last, which medium that was.
-pub(super) fn write(device: &str, wish: &Wish) -> Result<()> {
+/// last, what it was prepared by.
+pub(crate) fn write(device: &str, state: &State<'_>) -> Result<()> {
     exec::run("/usr/lib/systemd/systemd-fsck", &[device])?;
     let var = Mounted::var(device, Way::Write)?;
     let folder = var.path().join(FOLDER);
@@ -47,12 +57,14 @@ pub(super) fn write(device: &str, wish: &Wish) -> Result<()> {
         let random = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
         put(&own("machine-id"), &random.replace('-', ""))?;
     }
-    put(&own("bundle.yaml"), &wish.text)?;
+    if let Some(text) = state.text {
+        put(&own("bundle.yaml"), text)?;
+    }
     if !own("belonging.yaml").exists() {
-        let belonging = Belonging::of(&wish.bundle).context("a bundle without its node")?;
+        let belonging = Belonging::of(state.bundle).context("a bundle without its node")?;
         put(&own("belonging.yaml"), &belonging.text()?)?;
     }
-    put(&var.path().join(MEDIUM), &format!("{}\n", wish.desired.medium))?;
+    put(&var.path().join(MEDIUM), &format!("{}\n", state.prepared))?;
     var.close()
 }
 

@@ -17,33 +17,33 @@ use uuid::Uuid;
 use crate::block::Device;
 
 /// A partition table.
-pub(super) struct Table {
+pub(crate) struct Table {
     /// The disk's UUID in it.
-    pub(super) uuid: String,
+    pub(crate) uuid: String,
     /// The partitions by their numbers.
-    pub(super) parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
 }
 
 /// Reads it. `None`: there is none.
-pub(super) fn read(disk: &Device) -> Result<Option<Table>> {
+pub(crate) fn read(disk: &Device) -> Result<Option<Table>> {
     let path = disk.path();
     let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(parse(file, sector(disk)))
 }
 
 /// What a divided disk is divided into. `None`: it is not divided as an installed disk is.
-pub(super) fn layout(disk: &Device) -> Result<Option<Layout>> {
+pub(crate) fn layout(disk: &Device) -> Result<Option<Layout>> {
     Ok(read(disk)?.and_then(|table| Layout::of(&table.parts)))
 }
 
 /// Takes a slot's name, and the UUIDs by which a kernel would find what was in it.
-pub(super) fn empty(disk: &Device, slot: Slot) -> Result<()> {
+pub(crate) fn empty(disk: &Device, slot: Slot) -> Result<()> {
     let new = || (EMPTY.to_owned(), Uuid::new_v4());
     rename(disk, slot, [new(), new()])
 }
 
 /// Gives a slot the names of a release.
-pub(super) fn name(disk: &Device, slot: Slot, release: &Release) -> Result<()> {
+pub(crate) fn name(disk: &Device, slot: Slot, release: &Release) -> Result<()> {
     let Release { label, data, tree } = release;
     rename(disk, slot, [(label.clone(), data.parse()?), (label.clone(), tree.parse()?)])
 }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 /// What it is mounted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// To be read. Nothing on the disk changes, not even what a power cut has left to be tidied up.
     Read,
     /// To be written.
@@ -16,25 +16,26 @@ pub(super) enum Way {
 }
 
 /// A mounted file system; unmounted when it is dropped.
-pub(super) struct Mounted {
+pub(crate) struct Mounted {
     folder: TempDir,
     is_mounted: bool,
 }
 
 impl Mounted {
     /// An EFI system partition.
-    pub(super) fn esp(device: &str, way: Way) -> Result<Self> {
+    pub(crate) fn esp(device: &str, way: Way) -> Result<Self> {
         Self::new(device, "vfat", way, "umask=0077")
     }
 
     /// A /var.
-    pub(super) fn var(device: &str, way: Way) -> Result<Self> {
+    pub(crate) fn var(device: &str, way: Way) -> Result<Self> {
         let options = if way == Way::Read { "noload" } else { "" };
         Self::new(device, "ext4", way, options)
     }
 
     fn new(device: &str, kind: &str, way: Way, options: &str) -> Result<Self> {
-        let folder = tempfile::tempdir().context("no folder to mount on")?;
+        // Not below /tmp, which an initrd lacks.
+        let folder = tempfile::tempdir_in("/run").context("no folder to mount on")?;
         let mut flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
         flags.set(MsFlags::MS_RDONLY, way == Way::Read);
         mount(Some(device), folder.path(), Some(kind), flags, Some(options))
@@ -43,12 +44,12 @@ impl Mounted {
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// Unmounts it: everything is on the disk then.
-    pub(super) fn close(mut self) -> Result<()> {
+    pub(crate) fn close(mut self) -> Result<()> {
         self.is_mounted = false;
         umount2(self.folder.path(), MntFlags::empty()).context("cannot unmount")
     }
