@@ -60,7 +60,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ID,…", value_delimiter = ',', value_parser = config::node_id)]
     nodes: Vec<NodeId>,
     /// Hand out a bundle again to a node that has reported in, as diskless
-    /// nodes need it at each boot.
+    /// nodes need it at each boot, but for those with a `var_disk`.
     #[arg(long)]
     again: bool,
     /// The folder with the release, as `trilith build` leaves it.

@@ -25,7 +25,8 @@ use target::Target;
 /// The same bytes serve as a USB stick, as a virtual CD of a management
 /// controller and as the disk of a virtual machine (UEFI). A node finds its own
 /// bundle by `nodes[].match`. Started from a medium, a node with a `system_disk`
-/// installs itself there, and one without keeps everything in memory.
+/// installs itself there, and one without keeps everything in memory, but for
+/// its /var if it has a `var_disk`.
 ///
 /// Bundles hold secrets, and whoever holds the medium can read them, but for
 /// those of nodes whose `match` names their TPM's endorsement key: these are

@@ -10,6 +10,7 @@ pub mod command; // programs of the host, and what to say when they fail
 pub mod console; // a machine's serial console
 pub mod installed; // what is on an installed disk, seen from outside
 pub mod lab; // a whole cluster in containers on this host
+pub mod loops; // files as disks
 pub mod machine; // a virtual machine in QEMU
 pub mod medium; // a spoiled medium
 pub mod netboot; // nodes that start from the network

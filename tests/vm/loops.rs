@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use trilith_tests::artifact;
 use trilith_tests::cluster::Cluster;
 use trilith_tests::command::{run, sh};
+use trilith_tests::loops::{self, Loop};
 use trilith_tests::machine::{in_tools, in_tools_with};
 
 /// How long one state of an installation may take to come.
@@ -20,36 +21,6 @@ const LIMIT: Duration = Duration::from_secs(100);
 
 /// Where the image has it.
 const PROGRAM: &str = "/usr/lib/trilith/trilith-install";
-
-/// A file as a disk; gone when it is dropped.
-struct Loop(String);
-
-impl Loop {
-    fn new(file: &Path, sector: u32) -> Result<Self> {
-        let sector = format!("--sector-size={sector}");
-        let mut command = Command::new("losetup");
-        command.args(["--find", "--show", "--partscan", &sector]).arg(file);
-        let device = Self(run(&mut command)?.trim().trim_start_matches("/dev/").to_owned());
-        device.look(3);
-        Ok(device)
-    }
-
-    /// Tells the kernel of the partitions if it lacks the last: not every one reads a GPT by itself.
-    fn look(&self, last: u32) {
-        if Path::new(&format!("/sys/class/block/{}p{last}", self.0)).exists() {
-            return;
-        }
-        // A table that is just being written has none.
-        let _ = sh(&format!("partx --update /dev/{}", self.0));
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        // What is left of it is seen in `losetup`.
-        let _ = sh(&format!("losetup --detach /dev/{}", self.0));
-    }
-}
 
 /// A machine that was booted from a medium and has one disk.
 struct Bench {
@@ -84,16 +55,12 @@ impl Bench {
             fs::create_dir_all(path.parent().context("no folder")?)?;
             Ok(fs::write(path, text)?)
         };
-        let (medium, disk) = (&self.medium.0, &self.disk.0);
+        let medium = self.medium.name();
         let boot = format!("disk: {medium}\ndata: {medium}p2\nhash: {medium}p3\n");
         put("run/trilith-boot/boot.yaml", &boot)?;
         put("cmdline", &format!("ro roothash={}\n", self.hash))?;
-        for (device, serial) in [(medium, "MEDIUM"), (disk, "DISK1")] {
-            let number = fs::read_to_string(format!("/sys/class/block/{device}/dev"))?;
-            put(
-                &format!("run/udev/data/b{}", number.trim()),
-                &format!("E:ID_SERIAL_SHORT={serial}\n"),
-            )?;
+        for (disk, serial) in [(&self.medium, "MEDIUM"), (&self.disk, "DISK1")] {
+            disk.tell(&self.at("run"), serial)?;
         }
         put("run/trilith/install/bundle.yaml", &bundle(&self.folder)?)
     }
@@ -101,26 +68,17 @@ impl Bench {
     /// `trilith-install`, with the tools tree as the root. What it may take for a disk of the machine is ours alone.
     fn install(&self) -> Result<Installing<'_>> {
         let _ = fs::remove_file(self.at("run/trilith-install/state"));
-        let shown = |path: PathBuf| path.display().to_string();
-        let mut more: Vec<String> =
-            ["--cap-add", "ALL", "--tmpfs", "/sys", "--dir", "/var/tmp"].map(String::from).into();
-        more.extend(libraries()?);
-        let mut bind = |from: String, to: &str| more.extend(["--bind".into(), from, to.into()]);
-        bind(shown(self.at("run")), "/run");
-        bind(shown(self.at("cmdline")), "/proc/cmdline");
-        bind(shown(artifact::repository().join("overlays/install")), "/usr/lib/trilith/install");
-        bind(shown(artifact::program("trilith-install")?), PROGRAM);
-        for folder in ["/sys/dev", "/sys/devices", "/sys/block", "/sys/module"] {
-            bind(folder.into(), folder);
-        }
-        for name in [&self.medium.0, &self.disk.0] {
-            bind(format!("/sys/devices/virtual/block/{name}"), &format!("/sys/disks/{name}"));
-        }
-        for name in [&self.medium.0, &self.disk.0] {
-            let (from, to) = (format!("/sys/disks/{name}"), format!("/sys/class/block/{name}"));
-            more.extend(["--symlink".into(), from, to]);
-        }
-        let mut command = in_tools_with(PROGRAM, &[], &more)?;
+        let definitions = artifact::repository().join("overlays/install");
+        let bench = loops::Bench {
+            disks: vec![&self.medium, &self.disk],
+            run: self.at("run"),
+            command_line: self.at("cmdline"),
+            more: vec![
+                (definitions, "/usr/lib/trilith/install"),
+                (artifact::program("trilith-install")?, PROGRAM),
+            ],
+        };
+        let mut command = bench.command(PROGRAM)?;
         command.stdin(Stdio::null());
         Ok(Installing { bench: self, child: command.spawn().context("cannot start bwrap")? })
     }
@@ -130,13 +88,13 @@ impl Bench {
     }
 
     fn partition(&self, number: u32) -> String {
-        format!("/dev/{}p{number}", self.disk.0)
+        self.disk.partition(number)
     }
 
     /// Labels of the partitions, in order.
     fn labels(&self) -> Result<Vec<String>> {
         let table =
-            run(in_tools("sfdisk", &[])?.args(["--json", &format!("/dev/{}", self.disk.0)]))?;
+            run(in_tools("sfdisk", &[])?.args(["--json", &format!("/dev/{}", self.disk.name())]))?;
         let table: serde_json::Value = serde_json::from_str(&table)?;
         let parts = table["partitiontable"]["partitions"].as_array().context("no partitions")?;
         Ok(parts.iter().filter_map(|part| Some(part["name"].as_str()?.to_owned())).collect())
@@ -145,7 +103,7 @@ impl Bench {
     /// Slot A is the release of the medium.
     fn holds_the_release(&self) -> Result<()> {
         for number in [2, 3] {
-            let release = format!("/dev/{}p{number}", self.medium.0);
+            let release = self.medium.partition(number);
             ensure!(begins_with(&self.partition(number), &release)?, "partition {number}");
         }
         Ok(())
@@ -244,21 +202,6 @@ fn bundle(folder: &TempDir) -> Result<String> {
     Cluster::sample(&path)?.bundle(2)
 }
 
-/// For bwrap: /usr/lib of the tools tree as it is, but for what may be added to it.
-fn libraries() -> Result<Vec<String>> {
-    let mut arguments = vec!["--tmpfs".to_owned(), "/usr/lib".into()];
-    for entry in fs::read_dir(artifact::tools()?.join("usr/lib"))? {
-        let path = entry?.path();
-        let to = Path::new("/usr/lib").join(path.file_name().context("no name")?);
-        let (how, from) = match fs::read_link(&path) {
-            Ok(target) => ("--symlink", target),
-            Err(_) => ("--ro-bind", path),
-        };
-        arguments.extend([how.into(), from.display().to_string(), to.display().to_string()]);
-    }
-    Ok(arguments)
-}
-
 /// Whether a partition begins with the same bytes as another one that is all of it.
 fn begins_with(partition: &str, other: &str) -> Result<bool> {
     let (one, other) = (fs::File::open(partition)?, fs::read(other)?);
@@ -301,7 +244,7 @@ fn cut_and_installed(sector: u32) -> Result<()> {
 #[test]
 fn a_foreign_disk_is_left_alone() -> Result<()> {
     let bench = Bench::new(512)?;
-    let disk = format!("/dev/{}", bench.disk.0);
+    let disk = format!("/dev/{}", bench.disk.name());
     sh(&format!("mkfs.ext4 -q {disk}"))?;
     // Every write through the loop device changes it.
     sh("sync")?;
@@ -323,7 +266,7 @@ fn var_grows_with_its_disk() -> Result<()> {
     let before: u64 = size()?.trim().parse()?;
     let file = fs::OpenOptions::new().write(true).open(bench.at("disk"))?;
     file.set_len(50 << 30)?;
-    let disk = format!("/dev/{}", bench.disk.0);
+    let disk = format!("/dev/{}", bench.disk.name());
     sh(&format!("losetup --set-capacity {disk}"))?;
     let definitions = artifact::repository().join("overlays/initrd/rootfs/usr/lib/repart.d");
     let more = ["--cap-add", "ALL"].map(String::from);

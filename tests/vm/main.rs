@@ -10,6 +10,7 @@ mod disc; // a node installed from a disc that stays in its drive
 mod harness; // what the other tests lean on
 mod homelab; // one node of the example cluster: converged, closed, restarted, reloaded, corrupted
 mod install; // a node installed from a stick
+mod kept; // a /var on a disk of its own, on loop devices
 mod kernel; // unit tests on the kernel of the image
 mod loops; // an installation onto loop devices, step by step
 mod medium; // what `trilith usb` does to a real disk

@@ -103,6 +103,65 @@ fn by_uefi_http_to_an_installation() -> Result<()> {
     install::the_firmware_starts_it_four_times(&node)
 }
 
+/// A node that is never installed has a disk for its /var: it is made at the first start. At the next ones the server hands
+/// out no bundle any more, and the machine is the same node all the same, with what it wrote.
+#[test]
+fn a_node_keeps_its_var_on_a_disk_and_needs_its_bundle_once() -> Result<()> {
+    let lan = Lan::with_var_on("KEPT")?;
+    let mut machine = lan.machine(Way::Http)?;
+    machine.spec.disks = vec![Disk::empty("KEPT", Bus::Virtio, 16)];
+    let server = lan.serve(&release()?, &["--approve", "auto", "--ipxe", "/none"])?;
+    let node = Node::switch_on(machine, &lan.cluster, 1)?;
+    node.console().wait("make /var on vda", BOOT)?;
+    node.console().wait("started from the network: what this node writes is kept on vda", BOOT)?;
+    server.until_within("node 1 has reported in", REACTION)?;
+    node.wait_booted()?;
+    keeps_var(&node)?;
+    let before = install::identity(&node)?;
+    eprintln!("who it is:\n{before}");
+    node.ssh("echo mine > /var/lib/mine && sync --file-system /var/lib/mine")?;
+
+    let node = Node::switch_on(node.kill(), &lan.cluster, 1)?;
+    node.console().wait("going on with the /var that is kept on a disk", BOOT)?;
+    node.wait_booted()?;
+    is_the_same(&node, &before)?;
+
+    let mut node = node;
+    let mark = node.console().mark();
+    node.ssh("systemctl reboot || true")?;
+    node.machine().wait_reset(BOOT)?;
+    node.console().wait_after(mark, "going on with the /var that is kept on a disk", BOOT)?;
+    node.console().wait_after(mark, "trilithd: network converged", BOOT)?;
+    node.wait_converged()?;
+    is_the_same(&node, &before)
+}
+
+/// /var is on the one partition of the disk, nothing is in memory, no bundle lies there for everybody who has the disk, and
+/// nothing has failed.
+fn keeps_var(node: &Node<'_>) -> Result<()> {
+    let var = node.console().until("it says where /var is", REACTION, || {
+        node.ssh("findmnt --noheadings --output SOURCE,FSTYPE /var")
+    })?;
+    ensure!(var.split_whitespace().eq(["/dev/vda1", "ext4"]), "/var is {var}");
+    let left = node.ssh("ls /run/trilith-boot")?;
+    ensure!(!left.lines().any(|name| name == "ram"), "{left}");
+    node.console().until("the bundle is encrypted", REACTION, || {
+        node.ssh("test ! -e /var/lib/trilith/bundle.yaml")
+    })?;
+    let failed = node.ssh("systemctl list-units --failed --plain --no-legend")?;
+    ensure!(failed.is_empty(), "{failed}");
+    Ok(())
+}
+
+fn is_the_same(node: &Node<'_>, before: &str) -> Result<()> {
+    keeps_var(node)?;
+    let now = install::identity(node)?;
+    ensure!(now == before, "it is another one now: {now}");
+    let mine = node.ssh("cat /var/lib/mine")?;
+    ensure!(mine.trim() == "mine", "what it wrote is {mine}");
+    Ok(())
+}
+
 /// The release under test, but that one byte of its root is another one.
 fn changed_release(folder: &Path) -> Result<PathBuf> {
     let image = artifact::image()?;

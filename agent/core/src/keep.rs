@@ -105,6 +105,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Reads what the initrd wrote.
+    pub fn parse(text: &str) -> Result<Self, serde_yaml::Error> {
+        serde_yaml::from_str(text)
+    }
+
+    /// As it is written.
+    pub fn yaml(&self) -> Result<String, serde_yaml::Error> {
+        serde_yaml::to_string(self)
+    }
+
     /// For people, what that means; `fetched`: the machine was started from the network.
     pub fn text(&self, fetched: bool) -> String {
         let from = if fetched { "the network" } else { "a medium" };

@@ -48,7 +48,7 @@ fn live(boot: &Boot, folder: &Path) -> Result<()> {
         let path = folder.join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     };
-    put(boot::KEEP, &serde_yaml::to_string(&outcome)?)?;
+    put(boot::KEEP, &outcome.yaml()?)?;
     leave_the_esp_alone()?;
     if let Some(uuid) = uuid {
         return tell(&on_disk(&uuid));

@@ -104,7 +104,7 @@ pub(crate) fn in_memory() -> bool {
 /// Where /var is in a boot that leaves what was booted as it is, as the initrd has left word. `None`: this boot is none.
 pub(crate) fn kept() -> Option<Outcome> {
     let text = std::fs::read_to_string(Path::new(boot::FOLDER).join(boot::KEEP)).ok()?;
-    serde_yaml::from_str(&text).ok()
+    Outcome::parse(&text).ok()
 }
 
 /// Whether what was booted was fetched over the network.

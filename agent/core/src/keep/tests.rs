@@ -69,6 +69,7 @@ fn a_person_reads_where_var_is_and_why() {
     let refused = Outcome::Memory(why.into());
     let first = "is in memory: var_disk: no disk fits the rule";
     assert_eq!(refused.text(false), format!("{memory}\n/var {first}\n  sda: too small"));
+    assert_eq!(Outcome::parse(&refused.yaml().unwrap()).unwrap(), refused);
     assert_eq!(refused.problem(), Some(problem("/var", first.into())));
 }
 
