@@ -23,6 +23,7 @@ pub mod node; // what the cluster file means for each subject of one node
 pub mod operators; // how operators reach a node's agent
 pub mod osds; // the OSDs on the node's disks
 pub mod patroni; // the coordinator's Patroni and its Postgres
+pub mod pauses; // pauses that grow
 pub mod peers; // what the agents tell each other
 pub mod pools; // Ceph's pools, and how the whole cluster stands
 pub mod quorum; // form or join: when a coordinator with an empty data directory may do which

@@ -16,13 +16,12 @@ use crate::state::{self, State};
 use crate::{boot_entries, esp, exec, repart, table};
 
 mod look; // every disk, and what is on it
-mod pace; // pauses that grow
+mod pace; // pauses between tries
 mod slot; // the release, copied and read back
 mod tell; // what is said of it
 mod told; // how often the firmware was told to start a disk
 mod wish; // what the agent wishes for
 
-use pace::Pace;
 use tell::Teller;
 use wish::Wish;
 
@@ -37,18 +36,18 @@ pub fn run() -> Result<()> {
     let devices = Devices::here();
     let news = News::listen(&devices)?.and(Path::new(FOLDER))?;
     let teller = Teller::new()?;
-    let mut pace = Pace::new();
+    let mut pauses = pace::pauses();
     loop {
         match pass(&devices, &teller) {
             // It is told to end by whoever takes the machine down.
             Ok(Outcome::Rebooting) => unistd::pause(),
-            Ok(Outcome::GoneOn) => pace.reset(),
+            Ok(Outcome::GoneOn) => pauses.reset(),
             Ok(Outcome::Refused(problems)) => {
                 teller.refused(&problems)?;
                 news.wait()?;
             }
             Err(error) => {
-                let pause = pace.next();
+                let pause = pauses.next_pause();
                 teller.failed(&error, pause)?;
                 pace::wait(pause)?;
             }

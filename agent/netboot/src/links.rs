@@ -1,6 +1,7 @@
 //! NICs: up while something is fetched, down again afterwards, so that the agent finds them as nobody had touched them.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -52,7 +53,8 @@ impl Nic {
 /// The kernel's links.
 pub(crate) struct Links {
     handle: Handle,
-    raised: RefCell<Vec<Nic>>,
+    /// By number: udev may give one another name meanwhile.
+    raised: RefCell<BTreeSet<u32>>,
 }
 
 impl Links {
@@ -68,12 +70,14 @@ impl Links {
     /// Brings those up that have come since. Drivers take their time.
     pub(crate) async fn bring_up_new(&self) {
         for nic in nics() {
-            if self.raised.borrow().contains(&nic) {
+            if self.raised.borrow().contains(&nic.index) {
                 continue;
             }
             let up = LinkUnspec::new_with_index(nic.index).up().build();
             match self.handle.link().set(up).execute().await {
-                Ok(()) => self.raised.borrow_mut().push(nic),
+                Ok(()) => {
+                    self.raised.borrow_mut().insert(nic.index);
+                }
                 Err(error) => say(&format!("{} cannot be brought up: {error}", nic.name)),
             }
         }
@@ -81,7 +85,8 @@ impl Links {
 
     /// Those that are up and have a carrier.
     pub(crate) fn connected(&self) -> Vec<Nic> {
-        self.raised.borrow().iter().filter(|nic| nic.has_carrier()).cloned().collect()
+        let raised = self.raised.borrow();
+        nics().into_iter().filter(|nic| raised.contains(&nic.index) && nic.has_carrier()).collect()
     }
 
     /// Gives a NIC an address, and a way to everywhere if there is one.
@@ -114,7 +119,7 @@ impl Links {
     pub(crate) async fn take_down(&self) -> Result<()> {
         use futures_util::TryStreamExt as _;
         let raised = self.raised.borrow().clone();
-        for nic in raised {
+        for nic in nics().into_iter().filter(|nic| raised.contains(&nic.index)) {
             let mut all = self.handle.address().get().set_link_index_filter(nic.index).execute();
             while let Some(address) = all.try_next().await.context("cannot list addresses")? {
                 let gone = self.handle.address().del(address).execute().await;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use trilith_core::pauses::Pauses as Growing;
+
 /// The first.
 const FIRST: Duration = Duration::from_secs(1);
 /// None is longer: a person may stand there.
@@ -9,42 +11,21 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// The next pause.
 #[derive(Debug)]
-pub(crate) struct Pauses(Duration);
+pub(crate) struct Pauses(Growing);
 
 impl Pauses {
     /// From the beginning.
     pub(crate) fn new() -> Self {
-        Self(FIRST)
+        Self(Growing::new(FIRST, LONGEST))
     }
 
     /// Something went forward: the next pause is short again.
     pub(crate) fn progress(&mut self) {
-        self.0 = FIRST;
+        self.0.reset();
     }
 
     /// Waits.
     pub(crate) async fn wait(&mut self) {
-        let pause = self.next();
-        tokio::time::sleep(pause).await;
-    }
-
-    fn next(&mut self) -> Duration {
-        let pause = self.0;
-        self.0 = (pause * 2).min(LONGEST);
-        pause
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn they_grow_to_a_bound() {
-        let mut pauses = Pauses::new();
-        let seconds: Vec<u64> = (0..7).map(|_| pauses.next().as_secs()).collect();
-        assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30]);
-        pauses.progress();
-        assert_eq!(pauses.next(), FIRST);
+        tokio::time::sleep(self.0.next_pause()).await;
     }
 }
