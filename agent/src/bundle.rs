@@ -54,6 +54,8 @@ pub(crate) struct Assignment {
     pub(crate) identity: NodeIdentity,
     /// Whether the node has a disk of its own, and is installed on it.
     pub(crate) installs: bool,
+    /// Whether it has a disk for its /var alone.
+    pub(crate) keeps_var: bool,
     pub(crate) peers: Membership,
     pub(crate) network: network::Desired,
     pub(crate) services: services::Desired,
@@ -118,6 +120,7 @@ fn assign(bundle: &Bundle) -> Option<Assignment> {
     Some(Assignment {
         identity,
         installs: about.system_disk.is_some(),
+        keeps_var: about.var_disk.is_some(),
         peers: Membership {
             circle,
             identity: secrets.identity.clone(),

@@ -50,17 +50,17 @@ impl Lan {
 
     /// The same, but that they keep their /var on the disk with this serial number.
     pub fn with_var_on(serial: &str) -> Result<Self> {
-        Self::diskless(Some(format!("  var_disk: {{serial: {serial}}}")))
+        Self::diskless(Some(&format!("  var_disk: {{serial: {serial}}}")))
     }
 
     /// The homelab with this line in place of the one about system disks.
-    fn diskless(line: Option<String>) -> Result<Self> {
+    fn diskless(line: Option<&str>) -> Result<Self> {
         let folder = TempDir::new().context("cannot make a folder")?;
         let text = fs::read_to_string(artifact::cluster("homelab.yaml"))?;
         let lines = text.lines().filter(|line| !line.contains("system_disk:"));
         let mut lines: Vec<&str> = lines.collect();
         let defaults = lines.iter().position(|line| line.starts_with("node_defaults:"));
-        if let Some(line) = &line {
+        if let Some(line) = line {
             lines.insert(defaults.context("homelab.yaml has no node_defaults")? + 1, line);
         }
         let file = folder.path().join("diskless.yaml");

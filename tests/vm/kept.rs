@@ -121,12 +121,13 @@ impl Bench {
     /// The kernel of this host may want to be told of partitions.
     fn while_looking(&self, child: Child) -> Result<Output> {
         let ended = AtomicBool::new(false);
+        let look = || {
+            while !ended.load(Ordering::Relaxed) {
+                self.disks.iter().for_each(|disk| disk.look(1));
+            }
+        };
         thread::scope(|scope| {
-            scope.spawn(|| {
-                while !ended.load(Ordering::Relaxed) {
-                    self.disks.iter().for_each(|disk| disk.look(1));
-                }
-            });
+            scope.spawn(look);
             let output = child.wait_with_output();
             ended.store(true, Ordering::Relaxed);
             Ok(output?)

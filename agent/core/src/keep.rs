@@ -115,6 +115,20 @@ impl Outcome {
         serde_yaml::to_string(self)
     }
 
+    /// The same in the light of the bundle that counts in the end: `names_disk` if that names a disk for /var. One that is
+    /// sealed to a TPM, or comes later, could not be read in the initrd.
+    #[must_use]
+    pub fn judged(self, names_disk: bool) -> Self {
+        match self {
+            Self::Memory(problems) if problems.is_empty() && names_disk => {
+                let reason =
+                    "the bundle that names the disk could not be read when the node started";
+                Self::Memory(vec![problem("var_disk", reason.into())])
+            }
+            other => other,
+        }
+    }
+
     /// For people, what that means; `fetched`: the machine was started from the network.
     pub fn text(&self, fetched: bool) -> String {
         let from = if fetched { "the network" } else { "a medium" };
@@ -150,6 +164,11 @@ impl Desired {
         let osds = node.osds.iter().map(|osd| osd.disk.clone()).collect();
         let wipe = node.wipe.iter().cloned().collect();
         Self::Rule(Box::new(Rule { disk, osds, wipe, handed_out }))
+    }
+
+    /// Whether it matters what is on a disk. No others are read: one that is broken takes minutes to say so.
+    pub fn asks_what_is_on(&self, disk: &Candidate) -> bool {
+        matches!(self, Self::Rule(rule) if unfit(rule.wanted(), disk).is_none())
     }
 
     /// Whether disks that are still to come could change nothing. A disk that fits and comes as the second does: nobody

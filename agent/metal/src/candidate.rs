@@ -14,22 +14,20 @@ use crate::exec;
 /// So much of a disk's beginning is zero if nothing is on it: an OSD's label and the root of its database lie there.
 const BEGINNING: u64 = 8 << 10;
 
-/// A disk without what our own partitions on it say. `booted`: the machine was started from it.
-pub(crate) fn look(device: &Device, booted: bool) -> Result<Candidate> {
+/// What the kernel and udev say of a disk, without reading it. `booted`: the machine was started from it.
+pub(crate) fn about(device: &Device, booted: bool) -> Candidate {
     let is = |file: &str| device.file(file).as_deref() == Some("1");
-    let mut disk = Candidate {
+    let seen = ["ID_PART_TABLE_TYPE", "ID_FS_TYPE"].map(|name| device.property(name));
+    Candidate {
         block: device.about(),
         vendor: device.file("device/vendor"),
         booted,
         optical: device.name.starts_with("sr"),
         removable: is("removable"),
         read_only: is("ro"),
+        signatures: seen.into_iter().flatten().map(str::to_owned).collect(),
         ..Candidate::default()
-    };
-    if can_be_read(&disk) {
-        disk.signatures = signatures(device)?;
     }
-    Ok(disk)
 }
 
 /// Whether there is anything to look for: a disc turns for minutes before it has said that it cannot be read.
@@ -37,8 +35,8 @@ pub(crate) fn can_be_read(disk: &Candidate) -> bool {
     !(disk.booted || disk.optical || disk.block.size == 0)
 }
 
-/// What is on a disk and on its partitions.
-fn signatures(device: &Device) -> Result<BTreeSet<String>> {
+/// What is on a disk and on its partitions, read from there.
+pub(crate) fn signatures(device: &Device) -> Result<BTreeSet<String>> {
     let parts = device.partitions().into_iter().map(|(_, path)| path);
     let mut all = BTreeSet::new();
     for path in std::iter::once(device.path()).chain(parts) {

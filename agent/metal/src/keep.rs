@@ -18,6 +18,7 @@ mod given; // the node's bundle, where the initrd has it
 mod look; // every disk, and what is on it
 
 use given::Given;
+use look::Looking;
 
 /// How the disk is divided: one partition.
 const DEFINITIONS: &str = "/usr/lib/trilith/kept-var";
@@ -40,8 +41,9 @@ pub fn run(boot: &Boot, here: &Path) -> (Outcome, Option<String>) {
 /// # Errors
 /// The disks cannot be looked at.
 pub fn without_bundle() -> Result<Plan<Step>> {
-    let observed = look::observe(&Devices::here(), None, None)?;
-    Ok(Keep::plan(&Desired::Kept, &observed))
+    let desired = Desired::Kept;
+    let looking = Looking { booted: None, desired: &desired, given: None };
+    Ok(Keep::plan(&desired, &looking.observe(&Devices::here())?))
 }
 
 fn find(boot: &Boot, here: &Path) -> Result<(Outcome, Option<String>)> {
@@ -56,9 +58,11 @@ fn find(boot: &Boot, here: &Path) -> Result<(Outcome, Option<String>)> {
         None => Desired::Memory,
     };
     let end = Instant::now() + PATIENCE;
+    let booted = Some(boot.disk.as_str());
+    let looking = Looking { booted, desired: &desired, given: given.as_ref() };
     let mut made = false;
     loop {
-        let observed = look::observe(&devices, Some(&boot.disk), given.as_ref())?;
+        let observed = looking.observe(&devices)?;
         if !desired.is_decided(&observed) && news.wait_until(end)? {
             continue;
         }

@@ -66,6 +66,8 @@ struct InForce {
     kept: bool,
     /// When the node's certificate ends, in seconds since 1970-01-01 UTC.
     ends: Option<u64>,
+    /// Whether it names a disk for /var.
+    keeps_var: bool,
 }
 
 impl Follower {
@@ -159,7 +161,8 @@ impl Follower {
             || self.current.as_ref().is_some_and(|before| before.kept && before.text == text);
         let certificate = Certificate::read(&assignment.peers.identity.certificate).ok();
         let ends = certificate.and_then(|it| u64::try_from(it.not_after).ok());
-        self.current = Some(InForce { identity, source, text, kept, ends });
+        let keeps_var = assignment.keeps_var;
+        self.current = Some(InForce { identity, source, text, kept, ends, keeps_var });
         self.problems = problems;
         if Installation::is_due(&assignment) {
             self.install();
@@ -246,7 +249,8 @@ impl Follower {
             warn_of(warnings.as_slice());
             self.warned.clone_from(&warnings);
         }
-        let kept = bundle::kept().and_then(|kept| kept.problem());
+        let keeps_var = self.current.as_ref().is_some_and(|current| current.keeps_var);
+        let kept = bundle::kept().and_then(|kept| kept.judged(keeps_var).problem());
         let warnings = warnings.into_iter().chain(kept).collect();
         let identity = self.current.as_ref().map(|current| current.identity.clone());
         let source = self.current.as_ref().map(|current| current.source.display().to_string());

@@ -84,6 +84,7 @@ impl Onlooker {
             text.push_str("\nstarted from a medium: this node is installed on its system disk");
         } else if let Some(kept) = places::kept() {
             text.push('\n');
+            let kept = kept.judged(found.assignment.keeps_var);
             text.push_str(&kept.text(places::is_fetched()));
         }
         info!("{text}");

@@ -50,6 +50,8 @@ fn only_a_disk_that_is_not_there_yet_is_waited_for() {
         Desired::Rule(Box::new(Rule { disk, ..Rule::default() }))
     };
     let here = with(vec![("sda", disk.clone())]);
+    assert!(rule("SA").asks_what_is_on(&disk) && !rule("SB").asks_what_is_on(&disk));
+    assert!(!Desired::Kept.asks_what_is_on(&disk));
     assert!(rule("SA").is_decided(&here) && !rule("SB").is_decided(&here));
     assert!(!Desired::Kept.is_decided(&here) && Desired::Memory.is_decided(&with(vec![])));
     let part = Part { number: 1, kind: VAR_TYPE.into(), uuid: "u".into(), label: LABEL.into() };
@@ -69,6 +71,10 @@ fn a_person_reads_where_var_is_and_why() {
     let refused = Outcome::Memory(why.into());
     let first = "is in memory: var_disk: no disk fits the rule";
     assert_eq!(refused.text(false), format!("{memory}\n/var {first}\n  sda: too small"));
+    assert_eq!(kept.clone().judged(true), kept);
+    assert_eq!(refused.clone().judged(true), refused);
+    assert_eq!(Outcome::Memory(Vec::new()).judged(false).problem(), None);
+    assert!(Outcome::Memory(Vec::new()).judged(true).problem().is_some());
     assert_eq!(Outcome::parse(&refused.yaml().unwrap()).unwrap(), refused);
     assert_eq!(refused.problem(), Some(problem("/var", first.into())));
 }

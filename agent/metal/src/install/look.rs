@@ -18,10 +18,11 @@ pub(super) fn observe(devices: &Devices, wish: &Wish) -> Result<Observed> {
 }
 
 fn look(device: &Device, wish: &Wish) -> Result<Candidate> {
-    let mut disk = candidate::look(device, device.name == wish.booted)?;
+    let mut disk = candidate::about(device, device.name == wish.booted);
     if !candidate::can_be_read(&disk) {
         return Ok(disk);
     }
+    disk.signatures = candidate::signatures(device)?;
     if let Some(layout) = table::layout(device)? {
         disk.system = Some(system(device, layout, wish)?);
     }
