@@ -1,5 +1,6 @@
 //! A file system, mounted for a moment.
 
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -34,8 +35,9 @@ impl Mounted {
     }
 
     fn new(device: &str, kind: &str, way: Way, options: &str) -> Result<Self> {
-        // Not below /tmp, which an initrd lacks.
-        let folder = tempfile::tempdir_in("/run").context("no folder to mount on")?;
+        // An initrd may lack it.
+        let folder = fs::create_dir_all(std::env::temp_dir()).and_then(|()| tempfile::tempdir());
+        let folder = folder.context("no folder to mount on")?;
         let mut flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
         flags.set(MsFlags::MS_RDONLY, way == Way::Read);
         mount(Some(device), folder.path(), Some(kind), flags, Some(options))
