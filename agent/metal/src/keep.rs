@@ -113,10 +113,10 @@ impl Work<'_> {
                 state::write(&device(&self.devices.named(disk)?)?, &state)?;
             }
             Step::Mount(disk) => {
-                self.mount(&self.devices.named(disk)?)?;
                 let kept = self.observed.disks.get(disk).and_then(|disk| disk.kept.as_ref());
-                let uuid = kept.map(|kept| kept.part.uuid.clone());
-                return Ok(Some((Outcome::Disk(disk.clone()), uuid)));
+                let uuid = kept.context("it has no /var")?.part.uuid.clone();
+                self.mount(&self.devices.named(disk)?)?;
+                return Ok(Some((Outcome::Disk(disk.clone()), Some(uuid))));
             }
         }
         Ok(None)
