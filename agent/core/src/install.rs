@@ -18,6 +18,7 @@ use crate::bundle::Bundle;
 use crate::config::Disk;
 use crate::disks::Block;
 use crate::keep::Kept;
+use crate::status::problem;
 use crate::subject::{OnFailure, Plan, Subject};
 
 mod choose; // which disk

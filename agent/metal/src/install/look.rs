@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result};
 use trilith_core::install::{Candidate, Layout, Observed, System};
 
-use super::wish::Wish;
 use super::told;
+use super::wish::Wish;
 use crate::block::{Device, Devices};
 use crate::mounted::{Mounted, Way};
 use crate::{candidate, esp, state, table};
