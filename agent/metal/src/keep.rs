@@ -129,6 +129,8 @@ impl Work<'_> {
             // It is as good as it was before the disk grew.
             eprintln!("{} is not grown: {error:#}", disk.name);
         }
+        // udev reads the table anew when somebody has had the disk open: the partition is away for a moment.
+        settle();
         var::mount_disk(&device(disk)?, self.here)
     }
 }
