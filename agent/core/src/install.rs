@@ -121,9 +121,6 @@ pub struct System {
     /// The medium that it was installed from to the end.
     #[serde(default)]
     pub installed_from: Option<String>,
-    /// Whether the release's kernel is where the boot loader finds it.
-    #[serde(default)]
-    pub kernel: bool,
     /// What its /var says.
     pub var: Var,
     /// How often the firmware was told to start it since it was started last.
@@ -270,10 +267,8 @@ fn steps(desired: &Desired, name: &str, system: &System) -> Vec<Step> {
     if system.var != Var::Ours(Some(desired.medium.clone())) {
         steps.push(Step::WriteState(disk()));
     }
-    if !system.kernel {
-        steps.push(Step::WriteKernel(disk()));
-    }
-    steps.push(Step::Remember(disk()));
+    // What is there already is not written again.
+    steps.extend([Step::WriteKernel(disk()), Step::Remember(disk())]);
     steps.extend(start(name));
     steps
 }

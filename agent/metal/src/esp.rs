@@ -46,16 +46,6 @@ pub fn place(esp: &Path, release_esp: &Path) -> Result<()> {
     copy(&system, &esp.join(SYSTEMS).join(name))
 }
 
-/// Whether the release's system is on the ESP, whole and under its final name.
-///
-/// # Errors
-/// Reading fails.
-pub fn holds(esp: &Path, release_esp: &Path) -> Result<bool> {
-    let system = system(release_esp)?;
-    let name = system.file_name().context("a system without a name")?;
-    is_same(&system, &esp.join(SYSTEMS).join(name))
-}
-
 /// Removes every system whose root has none of these hashes, and what was never finished.
 ///
 /// # Errors

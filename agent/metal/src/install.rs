@@ -5,8 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use nix::unistd;
-use trilith_core::boot::RootHash;
-use trilith_core::install::{FOLDER, Install, Observed, Part, Slot, Step, System};
+use trilith_core::install::{FOLDER, Install, Observed, Slot, Step, System};
 use trilith_core::status::Problem;
 use trilith_core::subject::{Plan, Subject as _};
 
@@ -179,15 +178,14 @@ impl Work<'_> {
         verified.with_context(|| format!("what was written to {disk} is not the release"))
     }
 
-    /// Loader and kernel, and no kernel any more whose root was overwritten.
+    /// Loader and kernel, and no kernel any more whose root was overwritten, or that would start in its place.
     fn write_kernel(&self, disk: &str) -> Result<()> {
         let release = Mounted::esp(&self.wish.esp, Way::Read)?;
         let esp = Mounted::esp(&self.esp(disk)?, Way::Write)?;
         esp::place(esp.path(), release.path())?;
-        let slots = table::layout(&self.disk(disk)?)?;
-        let slots = slots.with_context(|| format!("{disk} is not divided"))?.slots;
-        let hash = |(root, tree): &(Part, Part)| RootHash::of_partitions(&root.uuid, &tree.uuid);
-        esp::retire(esp.path(), &slots.iter().filter_map(hash).collect::<Vec<_>>())?;
+        let layout = table::layout(&self.disk(disk)?)?;
+        let layout = layout.with_context(|| format!("{disk} is not divided"))?;
+        esp::retire(esp.path(), &layout.may_start(&self.wish.desired.release))?;
         esp.close()?;
         release.close()
     }

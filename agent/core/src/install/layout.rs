@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Release, Slot};
-use crate::boot::{ROOT_TYPE as ROOT, VAR_TYPE};
+use crate::boot::{ROOT_TYPE as ROOT, RootHash, VAR_TYPE};
 
 /// The label of a slot with nothing in it.
 pub const EMPTY: &str = "_empty";
@@ -76,6 +76,15 @@ impl Layout {
         }
     }
 
+    /// The roots that may still be started when this release is installed. A newer one may not: the boot loader would take
+    /// it first.
+    pub fn may_start(&self, release: &Release) -> Vec<RootHash> {
+        let installed = version(&release.label);
+        let not_newer = |root: &Part| version(&root.label) <= installed;
+        let kept = self.slots.iter().filter(|(root, _)| not_newer(root));
+        kept.filter_map(|(root, tree)| RootHash::of_partitions(&root.uuid, &tree.uuid)).collect()
+    }
+
     /// Whether no release was ever put onto the disk to its end.
     pub fn is_free(&self) -> bool {
         self.slots.iter().all(is_free)
@@ -130,6 +139,23 @@ mod tests {
         assert_eq!(uses("trilith_1.9", "trilith_1.10"), (Slot(0), false));
         assert_eq!(uses("trilith_1.10", "trilith_1.9"), (Slot(1), false));
         assert_eq!(uses("trilith_2", "trilith_2.1"), (Slot(0), false));
+    }
+
+    /// What is installed is what starts, also when it is the older one.
+    #[test]
+    fn a_newer_release_does_not_start_in_the_place_of_the_installed_one() {
+        let mut all = parts(["trilith_1.9", "trilith_1.10"]);
+        let (first, second) =
+            ("4f68bce3-e8cd-4db1-96e7-fbcaf984b709", "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9");
+        for (part, uuid) in all[1..5].iter_mut().zip([first, first, second, second]) {
+            part.uuid = uuid.into();
+        }
+        let layout = Layout::of(&all).unwrap();
+        let kept = |slot: usize| {
+            let label = layout.slots[slot].0.label.clone();
+            layout.may_start(&Release { label, ..Release::default() }).len()
+        };
+        assert_eq!((kept(0), kept(1)), (1, 2));
     }
 
     #[test]

@@ -61,6 +61,13 @@ fn tree(folder: &TempDir) -> Vec<(String, u64)> {
     found
 }
 
+/// Whether the release's system is there, whole and under its final name.
+fn holds(esp: &Path, release_esp: &Path) -> Result<bool> {
+    let system = system(release_esp)?;
+    let name = system.file_name().context("a system without a name")?;
+    is_same(&system, &esp.join(SYSTEMS).join(name))
+}
+
 #[test]
 fn a_release_is_placed_whole_and_once() {
     let (release, esp) = (release(HASH), tempfile::tempdir().unwrap());

@@ -40,27 +40,23 @@ fn system(device: &Device, layout: Layout, wish: &Wish) -> Result<System> {
     let device = part(layout.var.number)?;
     let var = state::read(&device, &wish.bundle);
     // One that cannot be read holds nothing: whoever writes to it says what is wrong with it.
-    let found = on_esp(&part(layout.esp.number)?, &device, wish).unwrap_or_default();
-    let OnEsp { installed_from, kernel, told } = found;
-    Ok(System { layout, installed_from, kernel, var, told })
+    let found = on_esp(&part(layout.esp.number)?, &device).unwrap_or_default();
+    let OnEsp { installed_from, told } = found;
+    Ok(System { layout, installed_from, var, told })
 }
 
 #[derive(Default)]
 struct OnEsp {
     installed_from: Option<String>,
-    kernel: bool,
     told: u32,
 }
 
-fn on_esp(device: &str, var: &str, wish: &Wish) -> Result<OnEsp> {
-    let release = Mounted::esp(&wish.esp, Way::Read)?;
+fn on_esp(device: &str, var: &str) -> Result<OnEsp> {
     let esp = Mounted::esp(device, Way::Read)?;
     let found = OnEsp {
         installed_from: esp::installed_from(esp.path())?,
-        kernel: esp::holds(esp.path(), release.path())?,
         told: told::times(esp.path(), var)?,
     };
     esp.close()?;
-    release.close()?;
     Ok(found)
 }
