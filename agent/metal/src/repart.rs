@@ -21,5 +21,6 @@ fn repart(disk: &Device, definitions: &str, how: &[&str]) -> Result<()> {
     let path = path.to_str().context("a disk without a name")?;
     let definitions = format!("--definitions={definitions}");
     let common = ["--dry-run=no", "--no-pager", "--no-legend", &definitions, path];
-    exec::run("systemd-repart", &[how, &common].concat())
+    // It draws what it does, over several lines of the console.
+    exec::output("systemd-repart", &[how, &common].concat()).map(drop)
 }
