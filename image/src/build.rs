@@ -23,12 +23,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use trilith_core::version::Version;
 
 use self::artifacts::Artifacts;
 use self::disk::Parts;
 use self::place::Place;
 use self::progress::Progress;
-use self::release::{Release, Version};
+use self::release::Release;
 use self::site::Site;
 use crate::exit::Exit;
 

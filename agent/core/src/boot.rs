@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::{BadValue, is_sha256};
+
 #[cfg(test)]
 mod tests;
 
@@ -54,7 +56,8 @@ pub struct Partition {
 }
 
 /// The dm-verity root hash of a release: 256 bits in hex.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct RootHash(String);
 
 /// What the boot loader tells of where it was started from (systemd's Boot Loader Interface).
@@ -98,8 +101,7 @@ impl RootHash {
     /// Out of the kernel's command line. `None` if there is none, or none of this form.
     pub fn of_command_line(text: &str) -> Option<Self> {
         let hash = text.split_ascii_whitespace().find_map(|word| word.strip_prefix("roothash="))?;
-        let hex = hash.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
-        (hash.len() == 64 && hex).then(|| Self(hash.to_owned()))
+        Self::try_from(hash.to_owned()).ok()
     }
 
     /// Of a root by the UUIDs of its partitions, in lower case. `None`: they are not of this form.
@@ -115,6 +117,21 @@ impl RootHash {
     /// The UUID of the partition with the hash tree: the second half.
     pub fn tree(&self) -> String {
         uuid(&self.0[32..])
+    }
+}
+
+impl TryFrom<String> for RootHash {
+    type Error = BadValue;
+
+    fn try_from(hash: String) -> Result<Self, BadValue> {
+        let rule = || BadValue("a root hash has 64 of 0-9 and a-f".into());
+        if is_sha256(&hash) { Ok(Self(hash)) } else { Err(rule()) }
+    }
+}
+
+impl From<RootHash> for String {
+    fn from(hash: RootHash) -> Self {
+        hash.0
     }
 }
 

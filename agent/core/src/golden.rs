@@ -11,15 +11,36 @@ use serde::de::DeserializeOwned;
 use crate::status::Details;
 use crate::subject::{Plan, Subject};
 
-/// Walks plans/`subject`, at least `least` cases. `TRILITH_BLESS=1` writes what the plan is now into the case, to
-/// be read before it is committed.
-#[expect(clippy::disallowed_methods, reason = "a test reads its cases")]
+/// Walks plans/`subject`, at least `least` cases, whose steps.txt is the plan.
 pub(crate) fn check<S>(subject: &str, least: usize)
 where
     S: Subject,
     S::Desired: DeserializeOwned,
     S::Observed: DeserializeOwned,
 {
+    check_cases(subject, least, "steps.txt", |read| {
+        let desired =
+            serde_yaml::from_str(&read("desired.yaml")).map_err(|e| format!("desired: {e}"));
+        let observed =
+            serde_yaml::from_str(&read("observed.yaml")).map_err(|e| format!("observed: {e}"));
+        match (desired, observed) {
+            (Ok(desired), Ok(observed)) => {
+                render(&S::plan(&desired, &observed), &S::details(&desired, &observed))
+            }
+            (Err(error), _) | (_, Err(error)) => error,
+        }
+    });
+}
+
+/// Walks plans/`subject`, at least `least` cases. In each the file `answer` is what is made of its other files.
+/// `TRILITH_BLESS=1` writes what it is now into the case, to be read before it is committed.
+#[expect(clippy::disallowed_methods, reason = "a test reads its cases")]
+pub(crate) fn check_cases(
+    subject: &str,
+    least: usize,
+    answer: &str,
+    make: impl Fn(&dyn Fn(&str) -> String) -> String,
+) {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans").join(subject);
     let mut failed = Vec::new();
     let mut folders: Vec<_> =
@@ -28,20 +49,11 @@ where
     assert!(folders.len() >= least, "{} cases", folders.len());
     for case in folders {
         let read = |name: &str| fs::read_to_string(case.join(name)).unwrap_or_default();
-        let desired =
-            serde_yaml::from_str(&read("desired.yaml")).map_err(|e| format!("desired: {e}"));
-        let observed =
-            serde_yaml::from_str(&read("observed.yaml")).map_err(|e| format!("observed: {e}"));
-        let text = match (desired, observed) {
-            (Ok(desired), Ok(observed)) => {
-                render(&S::plan(&desired, &observed), &S::details(&desired, &observed))
-            }
-            (Err(error), _) | (_, Err(error)) => error,
-        };
+        let text = make(&read);
         if std::env::var_os("TRILITH_BLESS").is_some() {
-            fs::write(case.join("steps.txt"), &text).unwrap();
+            fs::write(case.join(answer), &text).unwrap();
         }
-        if text != read("steps.txt") {
+        if text != read(answer) {
             failed.push(format!("{}:\n{text}", case.file_name().unwrap().display()));
         }
     }

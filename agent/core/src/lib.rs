@@ -27,6 +27,7 @@ pub mod pauses; // pauses that grow
 pub mod peers; // what the agents tell each other
 pub mod pools; // Ceph's pools, and how the whole cluster stands
 pub mod quorum; // form or join: when a coordinator with an empty data directory may do which
+pub mod release; // what a release says of itself, and the ways to it
 pub mod render; // what the services of a node read
 pub mod sealed; // a bundle that one TPM alone can open
 pub mod secrets; // what one node must keep to itself
@@ -35,4 +36,5 @@ pub mod sighting; // what a node without a bundle tells the person in front of i
 pub mod status; // what a node says about itself
 pub mod subject; // the one trait: Desired, Observed, Step, plan()
 pub mod turns; // which coordinator may restart its part of a service next
+pub mod version; // versions, and which of two is newer
 pub mod zookeeper; // the coordinator's ZooKeeper server and its data directory

@@ -1,5 +1,6 @@
 //! Small values that cannot hold a wrong one.
 
+mod digests; // Sha256
 mod hardware; // PciPath, DriverName, DiskId, Wwn, HardwareUuid, HardwareSerial, EndorsementKey
 mod hosts; // NodeName, ClusterName, DomainName, Host, Endpoint, HttpUrl
 mod routing; // Asn
@@ -7,6 +8,8 @@ mod secrets; // SecretName, SshKey
 mod units; // Count, Period, ByteSize, TimeOfDay
 mod words; // Label keys and values, Channel
 
+pub use digests::Sha256;
+pub(crate) use digests::is_sha256;
 pub(crate) use hardware::is_uuid;
 pub use hardware::{
     DiskId, DriverName, EndorsementKey, HardwareSerial, HardwareUuid, PciPath, Wwn,

@@ -1,48 +1,16 @@
 //! What one build is called, and the times and numbers that follow from it.
 
 use std::env;
-use std::fmt;
 use std::path::Path;
 use std::process::Command;
-use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
+use trilith_core::version::Version;
 
 use super::key;
 use crate::exec;
-
-/// The version of an image: it stands in file names and in partition labels, and systemd compares it.
-/// `YYYY.MM.DD-N` by custom.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Version(String);
-
-impl Version {
-    /// A GPT partition label has 36 characters (UEFI specification 5.3.3); `trilith_` stands before it.
-    const LONGEST: usize = 36 - "trilith_".len();
-}
-
-impl FromStr for Version {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || ".-~^".contains(c);
-        if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) || !text.chars().all(allowed) {
-            bail!("a version has letters, digits, '.', '-', '~' and '^', such as 2026.11.21-1");
-        }
-        if text.len() > Self::LONGEST {
-            bail!("a version has at most {} characters: it is in partition labels", Self::LONGEST);
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// A version with its time.
 pub(crate) struct Release {
@@ -82,7 +50,7 @@ impl Release {
 
     /// What the files of this release begin with.
     pub(crate) fn name(&self) -> String {
-        format!("trilith_{}", self.version)
+        self.version.label()
     }
 
     /// The UUID that all random numbers of the image are derived from: the same for the same version.
@@ -106,16 +74,6 @@ fn development_version(epoch: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions() {
-        for good in ["2026.11.21-1", "1", "2.0~rc1", &"1".repeat(28)] {
-            assert_eq!(good.parse::<Version>().unwrap().to_string(), good);
-        }
-        for bad in ["", "-1", "1_2", "1/2", "ä", "1 2", &"1".repeat(29)] {
-            assert!(bad.parse::<Version>().is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_seed_is_a_uuid_and_follows_from_the_version() {

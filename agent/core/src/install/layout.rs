@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Release, Slot};
 use crate::boot::{ROOT_TYPE as ROOT, RootHash, VAR_TYPE};
+use crate::version;
 
 /// The label of a slot with nothing in it.
 pub const EMPTY: &str = "_empty";
@@ -70,8 +71,8 @@ impl Layout {
             (true, _) => (Slot(0), true),
             (false, true) => (Slot(1), true),
             (false, false) => {
-                let age = |slot: usize| version(&self.slots[slot].0.label);
-                (Slot(usize::from(age(1) < age(0))), false)
+                let label = |slot: usize| self.slots[slot].0.label.as_str();
+                (Slot(usize::from(version::compare(label(1), label(0)).is_lt())), false)
             }
         }
     }
@@ -79,8 +80,7 @@ impl Layout {
     /// The roots that may still be started when this release is installed. A newer one may not: the boot loader would take
     /// it first.
     pub fn may_start(&self, release: &Release) -> Vec<RootHash> {
-        let installed = version(&release.label);
-        let not_newer = |root: &Part| version(&root.label) <= installed;
+        let not_newer = |root: &Part| version::compare(&root.label, &release.label).is_le();
         let kept = self.slots.iter().filter(|(root, _)| not_newer(root));
         kept.filter_map(|(root, tree)| RootHash::of_partitions(&root.uuid, &tree.uuid)).collect()
     }
@@ -94,16 +94,6 @@ impl Layout {
 /// Half a name is none: the two labels are written one after the other.
 fn is_free((root, tree): &(Part, Part)) -> bool {
     root.label == EMPTY || tree.label == EMPTY
-}
-
-/// What versions are compared by: words, and numbers by their value.
-fn version(label: &str) -> Vec<(Option<u64>, &str)> {
-    let digit = |c: char| c.is_ascii_digit();
-    let words = label.split_inclusive(|c: char| !digit(c)).flat_map(|part| {
-        let end = part.find(|c| !digit(c)).unwrap_or(part.len());
-        [&part[..end], &part[end..]]
-    });
-    words.filter(|word| !word.is_empty()).map(|word| (word.parse().ok(), word)).collect()
 }
 
 #[cfg(test)]
