@@ -1,5 +1,6 @@
 //! `trilith cluster`: what is made from the cluster file.
 
+mod access; // where its secrets are
 mod authority; // certificates
 mod init; // a new cluster: its file and its secrets
 mod make; // new secrets
@@ -9,7 +10,6 @@ mod secrets; // the secrets file as a person works with it
 mod store; // what the secrets file holds
 #[cfg(test)]
 mod tests;
-pub(crate) mod vault; // the secrets file, opened and written
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,10 +24,10 @@ use trilith_core::secrets::Secret;
 
 use crate::config;
 use crate::exit::{self, Exit};
+use crate::vault::{Vault, write_private};
 use store::ClusterSecrets;
-use vault::Vault;
 
-pub(crate) use vault::{Access, Lock, write_private};
+pub(crate) use access::Access;
 
 /// Make what belongs to a cluster.
 #[derive(Debug, Subcommand)]

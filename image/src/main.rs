@@ -11,6 +11,7 @@ mod netboot; // servers start from the network
 mod node; // looks at a node
 mod sbom; // package list and SPDX
 mod usb; // a medium that nodes start from
+mod vault; // files of secrets, opened and written
 
 use std::process::ExitCode;
 

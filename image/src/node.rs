@@ -17,7 +17,7 @@ use trilith_core::operators;
 use trilith_core::secrets::Secret;
 use trilith_core::status::{NodeStatus, text};
 
-use crate::cluster::vault::Access;
+use crate::cluster::Access;
 use crate::cluster::{Cluster, operator};
 use crate::config;
 use crate::exit::{self, Exit};

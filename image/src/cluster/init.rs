@@ -6,9 +6,10 @@ use anyhow::{Context as _, anyhow, ensure};
 use clap::Args;
 use trilith_core::names::ClusterName;
 
+use super::access::NAME as SECRETS;
 use super::make;
-use super::vault::{self, Protection, Vault};
 use crate::exit::Exit;
+use crate::vault::{Protection, Vault};
 
 /// The cluster file to start from.
 const TEMPLATE: &str = include_str!("init/cluster.yaml");
@@ -39,7 +40,7 @@ fn cluster_name(text: &str) -> Result<ClusterName, String> {
 /// Carries out the command.
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let Options { name, output, protection } = options;
-    let (file, path) = (output.join("cluster.yaml"), output.join(vault::NAME));
+    let (file, path) = (output.join("cluster.yaml"), output.join(SECRETS));
     for there in [&file, &path] {
         ensure!(!there.exists(), "{} exists already; it is not overwritten", there.display());
     }

@@ -7,9 +7,9 @@ use clap::Args;
 use time::Duration;
 use trilith_core::operators;
 
-use super::vault::{self, Access};
-use super::{Cluster, make};
+use super::{Access, Cluster, make};
 use crate::exit::{self, Exit};
+use crate::vault;
 
 /// How the file is called beside the cluster file, where `trilith node` looks for it.
 pub(crate) const FILE: &str = "operator.pem";

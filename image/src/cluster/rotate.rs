@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 use trilith_core::config::Config;
 use trilith_core::secrets::Secret;
 
+use super::Access;
 use super::store::{Authority, ClusterSecrets};
-use super::vault::Access;
 use super::{Cluster, authority, make};
 use crate::config;
 use crate::exit::{self, Exit};

@@ -9,11 +9,12 @@ use trilith_core::names::SecretName;
 use trilith_core::secrets::Secret;
 use trilith_core::secrets::needs::all_named;
 
+use super::access::{Access, NAME};
 use super::store::ClusterSecrets;
-use super::vault::{self, Access, Protection, Vault};
 use super::{Cluster, make};
 use crate::config;
 use crate::exit::Exit;
+use crate::vault::{Protection, Vault};
 
 /// Make, list, set and show a cluster's secrets.
 #[derive(Debug, Subcommand)]
@@ -92,7 +93,7 @@ fn init(file: &Path, path: Option<PathBuf>, protection: &Protection) -> anyhow::
         Ok(cluster) => cluster,
         Err(exit) => return Ok(exit),
     };
-    let path = path.unwrap_or_else(|| file.with_file_name(vault::NAME));
+    let path = path.unwrap_or_else(|| file.with_file_name(NAME));
     ensure!(!path.exists(), "{} exists already; it is not overwritten", path.display());
     let lock = protection.lock()?;
     let secrets = make::cluster(&cluster.config, lock.recipients(), super::now())?;

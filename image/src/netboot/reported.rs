@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use trilith_core::names::NodeId;
 
-use crate::cluster::write_private;
+use crate::vault::write_private;
 
 /// The file.
 pub(crate) struct Reported {

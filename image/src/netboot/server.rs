@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use super::desk::{Desk, Verdict};
 use super::release::Release;
 use super::reported::Reported;
-use crate::cluster::Lock;
+use crate::vault::Lock;
 
 /// How long a machine is kept waiting for a person before it is told to ask again: short enough for any box on the way
 /// that forgets silent connections.

@@ -9,7 +9,8 @@ use trilith_core::diagnosis::disks::{self, Disk};
 use trilith_core::diagnosis::net::Net;
 
 use super::agent::Agent;
-use crate::cluster::{Cluster, vault};
+use crate::cluster::Cluster;
+use crate::vault;
 
 /// zstd's own choice.
 const LEVEL: i32 = 3;

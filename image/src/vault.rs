@@ -1,4 +1,4 @@
-//! The secrets file: one YAML document encrypted with age, for recipients or with a passphrase.
+//! Files of secrets: each one YAML document encrypted with age, for recipients or with a passphrase.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read as _, Write as _};
@@ -11,17 +11,26 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::store::{self, ClusterSecrets};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-/// The secrets file beside the cluster file.
-pub(crate) const NAME: &str = "secrets.age";
+/// What such a file holds.
+pub(crate) trait Kept: Serialize + DeserializeOwned {
+    /// What people call the file.
+    const WHAT: &'static str;
+    /// The command that makes one.
+    const MADE_BY: &'static str;
+    /// The one version of the format that this program reads and writes, in the key `version`.
+    const VERSION: u32;
 
-/// How an existing secrets file is found and opened.
+    /// The age recipients who can read the file: it is written anew for the same ones. Empty: it is encrypted with a
+    /// passphrase, and written anew with the one that opened it.
+    fn recipients(&self) -> &[String];
+}
+
+/// How such a file is opened.
 #[derive(Debug, Args)]
-pub(crate) struct Access {
-    /// The secrets file. Default: secrets.age beside the cluster file.
-    #[arg(long, value_name = "PATH")]
-    secrets: Option<PathBuf>,
+pub(crate) struct Unlock {
     /// A file with an age identity (private key) that opens it.
     #[arg(long, value_name = "FILE")]
     identity: Vec<PathBuf>,
@@ -30,7 +39,7 @@ pub(crate) struct Access {
     passphrase_file: Option<PathBuf>,
 }
 
-/// Who will be able to open a new secrets file.
+/// Who will be able to open a new file.
 #[derive(Debug, Args)]
 pub(crate) struct Protection {
     /// An age recipient (public key, age1…) who can open it.
@@ -45,7 +54,7 @@ pub(crate) struct Protection {
     passphrase_file: Option<PathBuf>,
 }
 
-/// What a secrets file is encrypted with.
+/// What such a file is encrypted with.
 pub(crate) enum Lock {
     /// A passphrase, turned into a key by scrypt.
     Passphrase(SecretString),
@@ -53,7 +62,7 @@ pub(crate) enum Lock {
     Recipients(Vec<String>),
 }
 
-/// An open secrets file that nobody else writes meanwhile.
+/// An open file of secrets that nobody else writes meanwhile.
 pub(crate) struct Vault {
     path: PathBuf,
     lock: Lock,
@@ -115,36 +124,28 @@ impl Lock {
     }
 }
 
-impl Access {
-    /// Where the secrets file of a cluster file is.
-    pub(crate) fn path(&self, cluster: &Path) -> anyhow::Result<PathBuf> {
-        match &self.secrets {
-            Some(path) => Ok(path.clone()),
-            None if cluster == Path::new("-") => {
-                bail!("a cluster file on standard input has no secrets file beside it: --secrets")
-            }
-            None => Ok(cluster.with_file_name(NAME)),
-        }
-    }
-
-    /// Opens the secrets file of a cluster file.
-    pub(crate) fn open(&self, cluster: &Path) -> anyhow::Result<(Vault, ClusterSecrets)> {
-        let path = self.path(cluster)?;
-        let held = hold(&path)?;
-        let opening = || format!("cannot open the secrets file {}", path.display());
-        let file = File::open(&path)
-            .with_context(|| format!("{}; `trilith cluster secrets init` makes one", opening()))?;
-        let (text, passphrase) = self.decrypt(file).with_context(opening)?;
-        let secrets = parse(&text).with_context(opening)?;
+impl Unlock {
+    /// Opens such a file.
+    pub(crate) fn open<K: Kept>(&self, path: &Path) -> anyhow::Result<(Vault, K)> {
+        let held = hold(path)?;
+        let opening = || format!("cannot open the {} {}", K::WHAT, path.display());
+        let file = File::open(path);
+        let file = file.with_context(|| format!("{}; `{}` makes one", opening(), K::MADE_BY))?;
+        let (text, passphrase) = self.decrypt(file, K::WHAT).with_context(opening)?;
+        let secrets: K = parse(&text).with_context(opening)?;
         let lock = match passphrase {
             Some(passphrase) => Lock::Passphrase(passphrase),
-            None => Lock::Recipients(secrets.recipients.clone()),
+            None => Lock::Recipients(secrets.recipients().to_vec()),
         };
-        Ok((Vault { path, lock, _held: held }, secrets))
+        Ok((Vault { path: path.to_owned(), lock, _held: held }, secrets))
     }
 
     /// The text, and the passphrase if it was one that opened it.
-    fn decrypt(&self, file: File) -> anyhow::Result<(Zeroizing<String>, Option<SecretString>)> {
+    fn decrypt(
+        &self,
+        file: File,
+        what: &str,
+    ) -> anyhow::Result<(Zeroizing<String>, Option<SecretString>)> {
         let decryptor = Decryptor::new_buffered(BufReader::new(file))?;
         let mut text = Zeroizing::new(String::new());
         if decryptor.is_scrypt() {
@@ -154,7 +155,7 @@ impl Access {
             );
             let passphrase = match &self.passphrase_file {
                 Some(file) => passphrase_in(file)?,
-                None => ask("Passphrase of the secrets file: ")?,
+                None => ask(&format!("Passphrase of the {what}: "))?,
             };
             let identity = scrypt::Identity::new(passphrase.clone());
             let identity: &dyn Identity = &identity;
@@ -170,8 +171,8 @@ impl Access {
 }
 
 impl Vault {
-    /// Puts a new secrets file in place. There must be none.
-    pub(crate) fn create(path: &Path, lock: &Lock, secrets: &ClusterSecrets) -> anyhow::Result<()> {
+    /// Puts a new file in place. There must be none.
+    pub(crate) fn create<K: Kept>(path: &Path, lock: &Lock, secrets: &K) -> anyhow::Result<()> {
         let _held = hold(path)?;
         let text = write(secrets)?;
         create_private(path, &lock.encrypt(text.as_bytes())?)
@@ -179,7 +180,7 @@ impl Vault {
     }
 
     /// Replaces the file, for the same readers.
-    pub(crate) fn save(&self, secrets: &ClusterSecrets) -> anyhow::Result<()> {
+    pub(crate) fn save<K: Kept>(&self, secrets: &K) -> anyhow::Result<()> {
         let text = write(secrets)?;
         write_private(&self.path, &self.lock.encrypt(text.as_bytes())?)
             .with_context(|| format!("cannot write {}", self.path.display()))
@@ -197,18 +198,18 @@ fn hold(path: &Path) -> anyhow::Result<Held> {
 }
 
 /// serde's own words are left out: they quote what they found.
-fn parse(text: &str) -> anyhow::Result<ClusterSecrets> {
+fn parse<K: Kept>(text: &str) -> anyhow::Result<K> {
     let broken = |_| anyhow!("what it holds was not written by this program");
     let any: serde_yaml::Value = serde_yaml::from_str(text).map_err(broken)?;
     let version = any.get("version").and_then(serde_yaml::Value::as_u64);
-    if version != Some(store::VERSION.into()) {
+    if version != Some(K::VERSION.into()) {
         let version = version.map_or("an unknown one".to_owned(), |version| version.to_string());
-        bail!("this program reads version {} of it, not {version}", store::VERSION);
+        bail!("this program reads version {} of it, not {version}", K::VERSION);
     }
     serde_yaml::from_str(text).map_err(broken)
 }
 
-fn write(secrets: &ClusterSecrets) -> anyhow::Result<Zeroizing<String>> {
+fn write<K: Kept>(secrets: &K) -> anyhow::Result<Zeroizing<String>> {
     Ok(Zeroizing::new(serde_yaml::to_string(secrets).context("cannot write the secrets")?))
 }
 
@@ -237,7 +238,7 @@ fn passphrase_in(file: &Path) -> anyhow::Result<SecretString> {
 
 fn new_passphrase() -> anyhow::Result<SecretString> {
     use age::secrecy::ExposeSecret as _;
-    let first = ask("New passphrase of the secrets file: ")?;
+    let first = ask("New passphrase: ")?;
     let second = ask("Once more: ")?;
     ensure!(first.expose_secret() == second.expose_secret(), "the two passphrases differ");
     Ok(first)
