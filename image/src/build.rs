@@ -28,12 +28,14 @@ use trilith_core::version::Version;
 use self::artifacts::Artifacts;
 use self::disk::Parts;
 use self::place::Place;
-use self::progress::Progress;
 use self::release::Release;
 use self::site::Site;
 use crate::exit::Exit;
 
 pub(crate) use self::disk::root_hash;
+pub(crate) use self::key::hex;
+pub(crate) use self::progress::Progress;
+pub(crate) use self::tools::Tools;
 
 /// Build the image: disk, UKI, root and hash tree, package list, SBOM, check sums.
 ///

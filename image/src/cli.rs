@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
-use crate::{build, cluster, config, netboot, node, usb};
+use crate::{build, cluster, config, keys, netboot, node, release, usb};
 
 /// Builds, checks and rolls out Trilith clusters.
 #[derive(Debug, Parser)]
@@ -20,8 +20,11 @@ enum Command {
     Config(config::Command),
     #[command(subcommand)]
     Cluster(cluster::Command),
+    #[command(subcommand)]
+    Keys(keys::Command),
     Node(node::Options),
     Netboot(netboot::Options),
+    Release(release::Options),
     Usb(usb::Options),
 }
 
@@ -31,8 +34,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Build(options) => build::run(options),
         Command::Config(command) => config::run(command),
         Command::Cluster(command) => cluster::run(command),
+        Command::Keys(command) => keys::run(&command),
         Command::Node(options) => node::run(&options),
         Command::Netboot(options) => netboot::run(&options),
+        Command::Release(options) => release::run(&options),
         Command::Usb(options) => usb::run(&options),
     }
 }

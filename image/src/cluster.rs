@@ -28,6 +28,7 @@ use crate::vault::{Vault, write_private};
 use store::ClusterSecrets;
 
 pub(crate) use access::Access;
+pub(crate) use store::KeyPair;
 
 /// Make what belongs to a cluster.
 #[derive(Debug, Subcommand)]

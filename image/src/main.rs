@@ -7,8 +7,10 @@ mod config; // judges and explains the cluster file
 mod exec; // the one door to other programs
 mod exit; // how a command ends
 mod firmware; // every shipped module finds its firmware, or says why not
+mod keys; // what releases are signed with
 mod netboot; // servers start from the network
 mod node; // looks at a node
+mod release; // from a build to what web servers serve
 mod sbom; // package list and SPDX
 mod usb; // a medium that nodes start from
 mod vault; // files of secrets, opened and written

@@ -66,7 +66,7 @@ pub(crate) enum Lock {
 pub(crate) struct Vault {
     path: PathBuf,
     lock: Lock,
-    _held: Held,
+    _held: Option<Held>,
 }
 
 /// The folder is locked and not the file, because the file is replaced and a lock would stay with the old one.
@@ -128,6 +128,20 @@ impl Unlock {
     /// Opens such a file.
     pub(crate) fn open<K: Kept>(&self, path: &Path) -> anyhow::Result<(Vault, K)> {
         let held = hold(path)?;
+        self.open_held(path, Some(held))
+    }
+
+    /// Opens such a file while another is open. If both are in one folder, that is locked already.
+    pub(crate) fn open_beside<K: Kept>(
+        &self,
+        path: &Path,
+        other: &Vault,
+    ) -> anyhow::Result<(Vault, K)> {
+        let held = if path.parent() == other.path.parent() { None } else { Some(hold(path)?) };
+        self.open_held(path, held)
+    }
+
+    fn open_held<K: Kept>(&self, path: &Path, held: Option<Held>) -> anyhow::Result<(Vault, K)> {
         let opening = || format!("cannot open the {} {}", K::WHAT, path.display());
         let file = File::open(path);
         let file = file.with_context(|| format!("{}; `{}` makes one", opening(), K::MADE_BY))?;

@@ -44,6 +44,8 @@ pub struct Manifest {
     pub verity: Part,
     /// The boot loader, signed if the release is.
     pub loader: Download,
+    /// The disk image that media are made from, compressed with zstd.
+    pub disk: Download,
     /// The signature of the root hash (PKCS #7, DER), if the release is signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_signature: Option<Download>,

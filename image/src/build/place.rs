@@ -22,14 +22,7 @@ impl Place {
     /// # Errors
     /// The working directory is not in the repository, or another build runs in it.
     pub(crate) fn find() -> Result<Self> {
-        let start = env::current_dir().context("cannot tell the working directory")?;
-        let top = start
-            .ancestors()
-            .find(|folder| folder.join("mkosi.conf").is_file() && folder.join("overlays").is_dir())
-            .with_context(|| {
-                format!("{} is not in Trilith's repository: no mkosi.conf", start.display())
-            })?
-            .canonicalize()?;
+        let top = top()?;
         let kept = top.join("target/build");
         fs::create_dir_all(kept.join("log"))
             .with_context(|| format!("cannot make {}", kept.display()))?;
@@ -81,6 +74,18 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// The repository that the working directory is in.
+///
+/// # Errors
+/// It is in none.
+pub(crate) fn top() -> Result<PathBuf> {
+    let start = env::current_dir().context("cannot tell the working directory")?;
+    let mut folders = start.ancestors();
+    let top = folders.find(|it| it.join("mkosi.conf").is_file() && it.join("overlays").is_dir());
+    let none = || format!("{} is not in Trilith's repository: no mkosi.conf", start.display());
+    Ok(top.with_context(none)?.canonicalize()?)
 }
 
 /// Removes a file or a whole folder; that there is none is fine.

@@ -2,7 +2,8 @@
 //! same thing. Made once by mmdebstrap, kept below `target/`, entered by bubblewrap.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -121,6 +122,18 @@ fn publish(place: &Place, root: &Path) -> Result<()> {
 }
 
 impl Tools {
+    /// One that is there, for work in a folder: that of the repository here, if no other is named.
+    pub(crate) fn existing(root: Option<&Path>, folder: &Path) -> Result<Self> {
+        let root = match root {
+            Some(root) => root.to_owned(),
+            None => place::top().context("give --tools")?.join("target/tools"),
+        };
+        let root = root.canonicalize().with_context(|| {
+            format!("there is no tools tree in {}; `trilith build` makes one", root.display())
+        })?;
+        Ok(Self { root, top: folder.to_owned(), bound: Vec::new(), key: String::new() })
+    }
+
     /// The root of the tree.
     pub(crate) fn root(&self) -> &Path {
         &self.root
@@ -136,6 +149,12 @@ impl Tools {
     ///
     /// Plain chroot does not do: mkosi's own sandbox needs `/` to be a mount point.
     pub(crate) fn command(&self, program: &str) -> Command {
+        self.command_with(program, &[])
+    }
+
+    /// The same with the content of open files, which it inherits, at these paths; what the program sees there is in
+    /// memory alone.
+    pub(crate) fn command_with(&self, program: &str, shown: &[(&str, File)]) -> Command {
         let mut command = Command::new("bwrap");
         command.arg("--bind").arg(&self.root).arg("/");
         command.args([
@@ -154,6 +173,10 @@ impl Tools {
             command.args(["--ro-bind-try", host, host]);
         }
         command.arg("--bind").arg(&self.top).arg(&self.top);
+        for (path, file) in shown {
+            command.args(["--perms", "0400", "--ro-bind-data"]);
+            command.arg(file.as_raw_fd().to_string()).arg(path);
+        }
         for (path, writable) in &self.bound {
             command.arg(if *writable { "--bind" } else { "--ro-bind" }).arg(path).arg(path);
         }
