@@ -5,6 +5,7 @@
 
 pub mod accel; // whether KVM truly works here
 pub mod artifact; // what was built: programs, image, tools tree
+pub mod build; // a build in small
 pub mod cluster; // a cluster file under test, and its cables
 pub mod command; // programs of the host, and what to say when they fail
 pub mod console; // a machine's serial console

@@ -1,0 +1,347 @@
+//! `trilith keys` and `trilith release`: small builds become releases, signed by the real tools. What nodes make of the
+//! signed metadata is shown among the unit tests of `image/src/release/repository.rs`.
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use age::secrecy::ExposeSecret as _;
+use anyhow::{Context as _, Result, ensure};
+use tempfile::TempDir;
+use trilith_core::release::{Manifest, Part, WINDOW};
+use trilith_core::version::Version;
+use trilith_tests::artifact;
+use trilith_tests::build::Build;
+use trilith_tests::command::{output, run};
+use trilith_tests::machine::in_tools;
+
+/// An operator with keys, of which those that are offline lie in a folder of their own.
+struct Operator {
+    folder: TempDir,
+    tools: PathBuf,
+}
+
+impl Operator {
+    fn new() -> Result<Self> {
+        let operator = Self { folder: TempDir::new()?, tools: artifact::tools()? };
+        let identity = age::x25519::Identity::generate();
+        fs::write(operator.at("identity"), identity.to_string().expose_secret())?;
+        let init =
+            ["keys", "init", "--name", "attic", "--recipient", &identity.to_public().to_string()];
+        done(operator.trilith(&init)?.args(["--root-keys"]).arg(operator.at("safe")))?;
+        Ok(operator)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `trilith` with these words, and the folder of keys.
+    fn trilith(&self, words: &[&str]) -> Result<Command> {
+        let mut command = Command::new(artifact::program("trilith")?);
+        command.args(words).arg("--keys").arg(self.at("keys"));
+        Ok(command)
+    }
+
+    fn release(&self, build: &str) -> Result<Output> {
+        let mut command = self.trilith(&["release"])?;
+        command.arg(self.at(build)).arg("--into").arg(self.at("releases"));
+        command.arg("--identity").arg(self.at("identity")).arg("--tools").arg(&self.tools);
+        output(&mut command)
+    }
+
+    /// A target's file, by its name.
+    fn target(&self, name: &str) -> Result<PathBuf> {
+        let mut all =
+            fs::read_dir(self.at("releases/targets"))?.filter_map(|it| Some(it.ok()?.path()));
+        let is =
+            |path: &PathBuf| path.to_str().is_some_and(|path| path.ends_with(&format!(".{name}")));
+        all.find(is).with_context(|| format!("there is no target {name}"))
+    }
+
+    fn manifest(&self, version: &str) -> Result<Manifest> {
+        let version: Version = version.parse()?;
+        let text = fs::read_to_string(self.target(&Manifest::target(&version))?)?;
+        Ok(Manifest::parse(&text)?)
+    }
+
+    fn whole(&self, part: &Part) -> Result<Vec<u8>> {
+        Ok(zstd::decode_all(fs::File::open(self.target(&part.whole.target)?)?)?)
+    }
+
+    /// What a node makes of the part that it has.
+    fn by_delta(&self, part: &Part, old: &[u8]) -> Result<Vec<u8>> {
+        let delta = part.deltas.first().context("there is no delta")?;
+        let bytes = fs::read(self.target(&delta.download.target)?)?;
+        let (mut new, mut rest) = (Vec::new(), bytes.as_slice());
+        for piece in &delta.pieces {
+            let (frame, behind) = rest.split_at(usize::try_from(piece.size)?);
+            rest = behind;
+            let prefix = &old[usize::try_from(piece.from)?..][..usize::try_from(piece.reads)?];
+            let mut decoder = zstd::stream::read::Decoder::with_ref_prefix(frame, prefix)?;
+            decoder.window_log_max(WINDOW)?;
+            decoder.read_to_end(&mut new)?;
+        }
+        Ok(new)
+    }
+
+    /// Looks at what the disk image has on its ESP.
+    fn disk(&self, manifest: &Manifest) -> Result<()> {
+        let disk = self.at("disk.raw");
+        fs::write(&disk, zstd::decode_all(fs::File::open(self.target(&manifest.disk.target)?)?)?)?;
+        let esp = format!("{}@@1M", disk.display());
+        let uki = format!("EFI/Linux/{}.efi", manifest.version.label());
+        for name in ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI", &uki] {
+            let taken = self.at("taken");
+            let mut mcopy = in_tools("mcopy", &[self.folder.path()])?;
+            run(mcopy.args(["-o", "-i", &esp, &format!("::/{name}")]).arg(&taken))?;
+            ensure!(self.starts(&fs::read(&taken)?, "db.pem")?, "{name} on the disk image");
+        }
+        Ok(())
+    }
+
+    /// Whether firmware that has this certificate would start a program.
+    fn starts(&self, program: &[u8], certificate: &str) -> Result<bool> {
+        let path = self.at("program.efi");
+        fs::write(&path, program)?;
+        let mut command = in_tools("sbverify", &[self.folder.path()])?;
+        command.arg("--cert").arg(self.at("keys").join(certificate)).arg(&path);
+        Ok(output(&mut command)?.status.success())
+    }
+}
+
+fn done(command: &mut Command) -> Result<()> {
+    run(command).map(drop)
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[test]
+fn builds_become_releases() -> Result<()> {
+    let operator = Operator::new()?;
+    let first = Build::make(&operator.at("first"), "1.0-1", "one")?;
+    let second = Build::make(&operator.at("second"), "1.0-2", "two")?;
+    // From here on the offline keys are in a safe, and nothing needs them.
+    fs::rename(operator.at("safe"), operator.at("away"))?;
+    for build in ["first", "second"] {
+        let released = operator.release(build)?;
+        ensure!(released.status.success(), "{}", said(&released));
+    }
+    ensure!(!operator.at("releases/.work").exists(), "the folder to work in is gone");
+    let (old, new) = (operator.manifest("1.0-1")?, operator.manifest("1.0-2")?);
+    ensure!(new.root_hash.to_string() == second.hash && old.root_hash.to_string() == first.hash);
+    ensure!(old.may_follow(&new).is_ok() && new.may_return(&old).is_ok());
+    ensure!(operator.whole(&new.root)? == fs::read(second.path("root"))?, "the root");
+    ensure!(operator.whole(&new.verity)? == fs::read(second.path("verity"))?, "the hash tree");
+    for (name, old, new) in [
+        ("uki", &old.uki, &new.uki),
+        ("root", &old.root, &new.root),
+        ("verity", &old.verity, &new.verity),
+    ] {
+        let made = operator.by_delta(new, &operator.whole(old)?)?;
+        ensure!(made == operator.whole(new)?, "{name} by delta");
+        let (delta, whole) = (new.deltas[0].download.size, new.whole.size);
+        ensure!(delta < whole / 2, "{name}: {delta} of {whole} bytes");
+    }
+    let seeds = &new.root.chunks.as_ref().context("no chunks")?.seeds;
+    ensure!(seeds.len() == 1 && seeds[0].fetch < new.root.whole.size / 2, "{seeds:?}");
+
+    let uki = operator.whole(&new.uki)?;
+    ensure!(operator.starts(&uki, "db.pem")? && !operator.starts(&uki, "KEK.pem")?, "the UKI");
+    ensure!(
+        !operator.starts(&fs::read(second.path("efi"))?, "db.pem")?,
+        "what was built is unsigned"
+    );
+    ensure!(
+        operator.starts(&fs::read(operator.target(&new.loader.target)?)?, "db.pem")?,
+        "the loader"
+    );
+    let mut changed = uki;
+    changed[5000] ^= 1;
+    ensure!(!operator.starts(&changed, "db.pem")?, "a changed UKI");
+
+    operator.disk(&new)?;
+    never_changed(&operator)
+}
+
+/// A release that is there is left as it is, and is never another one.
+fn never_changed(operator: &Operator) -> Result<()> {
+    let before = files(&operator.at("releases"))?;
+    let again = operator.release("second")?;
+    ensure!(
+        again.status.success() && files(&operator.at("releases"))? == before,
+        "{}",
+        said(&again)
+    );
+    Build::make(&operator.at("other"), "1.0-2", "three")?;
+    let refused = operator.release("other")?;
+    ensure!(
+        said(&refused).contains("1.0-2 is released already, of another build"),
+        "{}",
+        said(&refused)
+    );
+    ensure!(files(&operator.at("releases"))? == before, "nothing was changed");
+
+    let mut refresh = operator.trilith(&["release", "refresh"])?;
+    refresh.arg(operator.at("releases")).arg("--identity").arg(operator.at("identity"));
+    done(&mut refresh)?;
+    let metadata = |name: &str| operator.at("releases/metadata").join(name).exists();
+    ensure!(metadata("3.snapshot.json") && !metadata("3.targets.json"), "only what had to be");
+    Ok(())
+}
+
+#[test]
+fn keys_are_kept_and_replaced() -> Result<()> {
+    let operator = Operator::new()?;
+    for path in files(&operator.at("keys"))?.into_iter().chain(files(&operator.at("safe"))?) {
+        let secret = path.extension().is_some_and(|end| end == "age");
+        let mode = path.metadata()?.permissions().mode() & 0o777;
+        ensure!(!secret || mode == 0o600, "{}: {mode:o}", path.display());
+        let content = fs::read(&path)?;
+        ensure!(!String::from_utf8_lossy(&content).contains("PRIVATE KEY"), "{}", path.display());
+    }
+    let recipient = age::x25519::Identity::generate().to_public().to_string();
+    let again = output(
+        operator
+            .trilith(&["keys", "init", "--recipient", &recipient])?
+            .arg("--root-keys")
+            .arg(operator.at("safe")),
+    )?;
+    ensure!(said(&again).contains("it is not overwritten"), "{}", said(&again));
+
+    // A new key of db signs beside the one before, and one that was replaced twice signs no more.
+    Build::make(&operator.at("first"), "1.0-1", "one")?;
+    let certificate =
+        |name: &str| fs::copy(operator.at("keys/db.pem"), operator.at("keys").join(name));
+    certificate("first.pem")?;
+    let rotate = |role: &str| -> Result<()> {
+        let mut command = operator.trilith(&["keys", "rotate", role])?;
+        command.arg("--root-keys").arg(operator.at("safe"));
+        done(command.arg("--identity").arg(operator.at("identity")))
+    };
+    rotate("db")?;
+    let pem = fs::read_to_string(operator.at("keys/db.pem"))?;
+    let end = pem.rfind("-----BEGIN").context("no certificate")?;
+    fs::write(operator.at("keys/second.pem"), &pem[end..])?;
+    for role in ["targets", "snapshot", "timestamp", "root"] {
+        rotate(role)?;
+    }
+    let released = operator.release("first")?;
+    ensure!(released.status.success(), "{}", said(&released));
+    let uki = operator.whole(&operator.manifest("1.0-1")?.uki)?;
+    ensure!(operator.starts(&uki, "first.pem")? && operator.starts(&uki, "second.pem")?, "both");
+    rotate("db")?;
+    Build::make(&operator.at("second"), "1.0-2", "two")?;
+    let released = operator.release("second")?;
+    ensure!(released.status.success(), "{}", said(&released));
+    let uki = operator.whole(&operator.manifest("1.0-2")?.uki)?;
+    ensure!(
+        !operator.starts(&uki, "first.pem")? && operator.starts(&uki, "second.pem")?,
+        "the last two"
+    );
+    Ok(())
+}
+
+#[test]
+fn firmware_is_given_keys_that_are_signed() -> Result<()> {
+    let operator = Operator::new()?;
+    let enroll = |more: &[&str], into: &str| -> Result<()> {
+        let mut command = operator.trilith(&["keys", "enroll"])?;
+        command.arg("--root-keys").arg(operator.at("safe")).arg("--tools").arg(&operator.tools);
+        command.arg("--identity").arg(operator.at("identity")).arg("--into").arg(operator.at(into));
+        done(command.args(more))
+    };
+    enroll(&[], "all")?;
+    enroll(&["--no-microsoft"], "own")?;
+    for (folder, numbers) in [("all", [1, 3, 6]), ("own", [1, 1, 1])] {
+        for ((name, signer), number) in
+            [("PK", "PK"), ("KEK", "PK"), ("db", "KEK")].into_iter().zip(numbers)
+        {
+            let variable = Variable::read(&operator, folder, name)?;
+            variable.check(&operator, name, signer)?;
+            ensure!(variable.certificates()? == number, "{folder}/{name}");
+        }
+    }
+    Ok(())
+}
+
+/// What firmware is given: a time, a signature and the lists that it is about (UEFI 2.10, 8.2.2).
+struct Variable {
+    time: Vec<u8>,
+    signature: Vec<u8>,
+    lists: Vec<u8>,
+}
+
+impl Variable {
+    fn read(operator: &Operator, folder: &str, name: &str) -> Result<Self> {
+        let bytes = fs::read(operator.at(folder).join(format!("{name}.auth")))?;
+        // EFI_TIME; then WIN_CERTIFICATE_UEFI_GUID: its length, revision 2.0, type EFI_GUID, and EFI_CERT_TYPE_PKCS7_GUID.
+        let (time, rest) = bytes.split_at(16);
+        let length = usize::try_from(u32::from_le_bytes(rest[..4].try_into()?))?;
+        ensure!(rest[4..8] == [0, 2, 0xf1, 0x0e], "{name}: no WIN_CERTIFICATE");
+        ensure!(rest[8..12] == 0x4aaf_d29d_u32.to_le_bytes(), "{name}: no PKCS #7");
+        let (certificate, lists) = rest.split_at(length);
+        Ok(Self { time: time.into(), signature: certificate[24..].into(), lists: lists.into() })
+    }
+
+    /// Whether it is signed by that key, for that variable alone, as firmware checks it.
+    fn check(&self, operator: &Operator, name: &str, signer: &str) -> Result<()> {
+        // EFI_GLOBAL_VARIABLE, and EFI_IMAGE_SECURITY_DATABASE for db.
+        let global = "61dfe48bca93d211aa0d00e098032b8c";
+        let database = "cbb219d73a3d9645a3bcdad00e67656f";
+        let vendor = if name == "db" { database } else { global };
+        let vendor = (0..16).map(|at| u8::from_str_radix(&vendor[2 * at..][..2], 16));
+        let mut content: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        content.extend(vendor.collect::<Result<Vec<u8>, _>>()?);
+        // Kept, seen by boot and run time, written by signatures with a time.
+        content.extend(0x27_u32.to_le_bytes());
+        content.extend(&self.time);
+        content.extend(&self.lists);
+        let at = |name: &str| operator.at(name);
+        fs::write(at("content"), content)?;
+        fs::write(at("signature"), wrapped(&self.signature)?)?;
+        let mut openssl = in_tools("openssl", &[operator.folder.path()])?;
+        openssl.args(["smime", "-verify", "-binary", "-noverify", "-nointern", "-inform", "DER"]);
+        openssl.arg("-in").arg(at("signature")).arg("-content").arg(at("content"));
+        openssl.arg("-certfile").arg(at("keys").join(format!("{signer}.pem")));
+        done(openssl.args(["-out", "/dev/null"]))
+    }
+
+    /// How many lists there are, each with one X.509 certificate (UEFI 2.10, 32.4.1: `EFI_SIGNATURE_LIST`).
+    fn certificates(&self) -> Result<usize> {
+        let (mut rest, mut count) = (self.lists.as_slice(), 0);
+        while !rest.is_empty() {
+            ensure!(rest[..4] == 0xa5c0_59a1_u32.to_le_bytes(), "a list of other things");
+            rest = &rest[usize::try_from(u32::from_le_bytes(rest[16..20].try_into()?))?..];
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+/// Firmware takes a bare `SignedData`; openssl wants it in a `ContentInfo` (RFC 2315, 7).
+fn wrapped(data: &[u8]) -> Result<Vec<u8>> {
+    let length = |content: usize| u16::try_from(content).map(u16::to_be_bytes);
+    let oid = [6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
+    let inner = [&[0xa0, 0x82][..], &length(data.len())?, data].concat();
+    Ok([&[0x30, 0x82][..], &length(oid.len() + inner.len())?, &oid, &inner].concat())
+}
