@@ -14,6 +14,9 @@ use crate::machine::in_tools;
 /// Where systemd's programs for firmware are.
 const BOOT: &str = "/usr/lib/systemd/boot/efi";
 
+/// Where the UKI is on the ESP, under the name that mkosi gives it.
+pub const UKI: &str = "EFI/Linux/trilith-6.12.0-0123.efi";
+
 /// What tells formats.
 const PACKAGES: &str = "\
 ceph-mon 18.2.7+ds-1+deb13u1 amd64
@@ -101,11 +104,11 @@ impl Build {
         run(folders.args(["-i", &esp, "::/EFI", "::/EFI/systemd", "::/EFI/BOOT", "::/EFI/Linux"]))?;
         let (loader, uki) = (format!("{BOOT}/systemd-bootx64.efi"), self.path("efi"));
         for (from, to) in [
-            (Path::new(&loader), "::/EFI/systemd/systemd-bootx64.efi"),
-            (Path::new(&loader), "::/EFI/BOOT/BOOTX64.EFI"),
-            (&uki, "::/EFI/Linux/"),
+            (Path::new(&loader), "EFI/systemd/systemd-bootx64.efi"),
+            (Path::new(&loader), "EFI/BOOT/BOOTX64.EFI"),
+            (&uki, UKI),
         ] {
-            run(self.tool("mcopy")?.args(["-i", &esp]).arg(from).arg(to))?;
+            run(self.tool("mcopy")?.args(["-i", &esp]).arg(from).arg(format!("::/{to}")))?;
         }
         Ok(())
     }

@@ -13,9 +13,10 @@ use tempfile::TempDir;
 use trilith_core::release::{Manifest, Part, WINDOW};
 use trilith_core::version::Version;
 use trilith_tests::artifact;
-use trilith_tests::build::Build;
+use trilith_tests::build::{Build, UKI};
 use trilith_tests::command::{output, run};
 use trilith_tests::machine::in_tools;
+use trilith_tests::program::Program;
 
 /// An operator with keys, of which those that are offline lie in a folder of their own.
 struct Operator {
@@ -45,11 +46,15 @@ impl Operator {
         Ok(command)
     }
 
-    fn release(&self, build: &str) -> Result<Output> {
+    fn releasing(&self, build: &str) -> Result<Command> {
         let mut command = self.trilith(&["release"])?;
         command.arg(self.at(build)).arg("--into").arg(self.at("releases"));
         command.arg("--identity").arg(self.at("identity")).arg("--tools").arg(&self.tools);
-        output(&mut command)
+        Ok(command)
+    }
+
+    fn release(&self, build: &str) -> Result<Output> {
+        output(&mut self.releasing(build)?)
     }
 
     /// A target's file, by its name.
@@ -92,8 +97,7 @@ impl Operator {
         let disk = self.at("disk.raw");
         fs::write(&disk, zstd::decode_all(fs::File::open(self.target(&manifest.disk.target)?)?)?)?;
         let esp = format!("{}@@1M", disk.display());
-        let uki = format!("EFI/Linux/{}.efi", manifest.version.label());
-        for name in ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI", &uki] {
+        for name in ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI", UKI] {
             let taken = self.at("taken");
             let mut mcopy = in_tools("mcopy", &[self.folder.path()])?;
             run(mcopy.args(["-o", "-i", &esp, &format!("::/{name}")]).arg(&taken))?;
@@ -206,6 +210,38 @@ fn never_changed(operator: &Operator) -> Result<()> {
     done(&mut refresh)?;
     let metadata = |name: &str| operator.at("releases/metadata").join(name).exists();
     ensure!(metadata("3.snapshot.json") && !metadata("3.targets.json"), "only what had to be");
+    Ok(())
+}
+
+/// SIGKILL in the middle: what nodes see is what was there before, and the next run leaves nothing over.
+#[test]
+fn a_release_is_cut_off() -> Result<()> {
+    let operator = Operator::new()?;
+    Build::make(&operator.at("first"), "1.0-1", "one")?;
+    Build::make(&operator.at("second"), "1.0-2", "two")?;
+    ensure!(operator.release("first")?.status.success());
+    let metadata = || -> Result<Vec<Vec<u8>>> {
+        let files = files(&operator.at("releases/metadata"))?;
+        Ok(files.iter().map(fs::read).collect::<Result<_, _>>()?)
+    };
+    let (before, targets) = (metadata()?, files(&operator.at("releases/targets"))?);
+    for step in ["disk image", "root: chunks", "what differs from 1.0-1"] {
+        let running = Program::start(&mut operator.releasing("second")?)?;
+        running.until(step)?;
+        drop(running);
+        ensure!(metadata()? == before, "at {step}: nobody is told");
+        let left = files(&operator.at("releases/targets"))?;
+        ensure!(targets.iter().all(|target| left.contains(target)), "at {step}: nothing is lost");
+    }
+    let released = operator.release("second")?;
+    ensure!(released.status.success(), "{}", said(&released));
+    ensure!(!operator.at("releases/.work").exists(), "the folder to work in is gone");
+    let list = fs::read_to_string(operator.at("releases/metadata/2.targets.json"))?;
+    for target in files(&operator.at("releases/targets"))? {
+        let name = target.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let (sha256, name) = name.split_once('.').context("an odd name")?;
+        ensure!(list.contains(sha256) && list.contains(name), "{name} is left over");
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use gpt::GptConfig;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use trilith_core::boot::RootHash;
@@ -25,6 +25,8 @@ const SECTOR: u64 = 512;
 
 /// Where systemd-boot lies on the ESP of a disk image: twice.
 const LOADERS: [&str; 2] = ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI"];
+/// Where its systems lie, for mtools.
+const SYSTEMS: &str = "::/EFI/Linux";
 
 /// The tools, and the folder that they work in.
 pub(crate) struct Bench {
@@ -113,16 +115,18 @@ impl Bench {
     }
 
     /// Puts signed programs in the places of those that are on the ESP of a disk image.
-    pub(crate) fn dress(&self, disk: &Path, loader: &Path, system: (&str, &Path)) -> Result<()> {
-        let (name, uki) = system;
+    pub(crate) fn dress(&self, disk: &Path, loader: &Path, uki: &Path) -> Result<()> {
         let esp = esp(disk)?;
-        let system = format!("EFI/Linux/{name}.efi");
-        for (from, to) in [(loader, LOADERS[0]), (loader, LOADERS[1]), (uki, &system)] {
+        let list = exec::output(self.tools.command("mdir").args(["-b", "-i", &esp, SYSTEMS]))
+            .with_context(|| format!("{} has no system on its ESP", disk.display()))?;
+        let systems: Vec<&str> = list.lines().filter(|line| is_program(line)).collect();
+        let [system] = systems[..] else {
+            bail!("{} has {} systems on its ESP, not one", disk.display(), systems.len())
+        };
+        let loaders = LOADERS.map(|name| (loader, format!("::/{name}")));
+        for (from, to) in loaders.into_iter().chain([(uki, system.to_owned())]) {
             let from = fs::canonicalize(from)?;
-            // Not made anew under that name if there is none: a disk that is started by something else is not ours.
-            self.run("mdir", &["-i", &esp, &format!("::/{to}")])
-                .with_context(|| format!("{} has no {to}", disk.display()))?;
-            self.run("mcopy", &["-o", "-i", &esp, text(&from)?, &format!("::/{to}")])
+            self.run("mcopy", &["-o", "-i", &esp, text(&from)?, &to])
                 .with_context(|| format!("cannot put {to} onto {}", disk.display()))?;
         }
         Ok(())
@@ -150,6 +154,11 @@ impl Bench {
             .with_context(|| format!("cannot sign the variable {name}"))?;
         Ok(output)
     }
+}
+
+/// Whether a file on an ESP is one that firmware starts. FAT knows no case.
+fn is_program(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|it| it.eq_ignore_ascii_case("efi"))
 }
 
 /// The ESP of a disk image, as mtools take it.

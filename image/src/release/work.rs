@@ -163,8 +163,7 @@ impl Making<'_> {
         self.progress.step("disk image");
         let (built, disk) = (self.source.path("raw"), self.folder.join("raw"));
         fs::copy(&built, &disk).with_context(|| format!("cannot copy {}", built.display()))?;
-        let name = self.source.version.label();
-        self.bench.dress(&disk, loader, (&name, uki))?;
+        self.bench.dress(&disk, loader, uki)?;
         let packed = self.folder.join("raw.zst");
         pack(&disk, &packed, self.options.level)
             .with_context(|| format!("cannot compress {}", disk.display()))?;
