@@ -60,7 +60,7 @@ fn find(boot: &Boot, here: &Path) -> Result<(Outcome, Option<String>)> {
     let end = Instant::now() + PATIENCE;
     let booted = Some(boot.disk.as_str());
     let looking = Looking { booted, desired: &desired, given: given.as_ref() };
-    let mut made = false;
+    let mut made: Option<String> = None;
     loop {
         let observed = looking.observe(&devices)?;
         if !desired.is_decided(&observed) && news.wait_until(end)? {
@@ -74,8 +74,10 @@ fn find(boot: &Boot, here: &Path) -> Result<(Outcome, Option<String>)> {
         for step in steps {
             eprintln!("{step}");
             match &step {
-                Step::Make(disk) if made => bail!("what was made on {disk} is not there"),
-                Step::Make(_) => made = true,
+                Step::Make(disk) if made.is_some() => {
+                    bail!("what was made on {disk} is not there")
+                }
+                Step::Make(disk) => made = Some(disk.clone()),
                 Step::WriteState { .. } | Step::Mount(_) => {}
             }
             if let Some(done) = work.apply(&step).with_context(|| step.to_string())? {
@@ -83,7 +85,17 @@ fn find(boot: &Boot, here: &Path) -> Result<(Outcome, Option<String>)> {
             }
         }
         settle();
+        if let Some(disk) = &made {
+            appears(&devices, disk, &news)?;
+        }
     }
+}
+
+/// Waits for the partition that was made: it is there when the kernel has read the new table.
+fn appears(devices: &Devices, disk: &str, news: &News) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while device(&devices.named(disk)?).is_err() && news.wait_until(end)? {}
+    Ok(())
 }
 
 /// A device that never comes to rest keeps nothing back.
