@@ -69,8 +69,12 @@ fn show(table: &mut Table, ours: &[Installed], release: f64) -> Result<()> {
     let written = ours.iter().map(|it| it.written).max().unwrap_or_default();
     #[expect(clippy::cast_precision_loss, reason = "fewer bytes than a float counts exactly")]
     let written = written as f64;
-    table.add("  bytes written to the disk", &mebibytes(written), "");
-    table.add("  bytes written : release", &format!("{:.2}", written / release), "");
+    table.add("  bytes written to the disk, zeroed ones too", &mebibytes(written), "");
+    table.add(
+        "  bytes written, zeroed ones too : release",
+        &format!("{:.2}", written / release),
+        "",
+    );
     let copy = copy(release)?;
     let speed = format!("{:.0} MiB/s", release / MIB / copy);
     table.add("  the host's disk, as many bytes written and durable", &speed, "");
