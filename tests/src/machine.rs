@@ -7,6 +7,8 @@ use std::process::{Child, ChildStdin, Command};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::artifact;
@@ -72,8 +74,7 @@ impl Machine {
         let console = Console::read(qemu.stdout.take().context("QEMU has no stdout")?, log);
         let qmp = console.until("QEMU listens", REACTION, || Qmp::connect(&socket));
         let qmp = qmp.map_err(|error| {
-            let _gone = qemu.kill();
-            let _status = qemu.wait();
+            end(&mut qemu);
             let complaints = fs::read_to_string(hardware.folder().join("stderr"));
             error.context(format!("QEMU says: {}", complaints.unwrap_or_default()))
         })?;
@@ -146,8 +147,7 @@ impl Machine {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _gone = self.qemu.kill();
-        let _status = self.qemu.wait();
+        end(&mut self.qemu);
     }
 }
 
@@ -189,4 +189,17 @@ pub fn in_tools_with(program: &str, folders: &[&Path], more: &[String]) -> Resul
     // A tap is attached with CAP_NET_ADMIN.
     command.args(more).args(["--die-with-parent", "--cap-add", "CAP_NET_ADMIN", "--", program]);
     Ok(command)
+}
+
+/// Ends a program of the tools tree (SIGKILL), and waits until it is gone. It is killed itself, and bwrap(1) follows it: the
+/// other way round nobody would wait for it, and the kernel takes a while to free a machine's memory, taps and files.
+fn end(bwrap: &mut Child) {
+    let id = bwrap.id();
+    let inside = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    match inside.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
+        Some(program) => drop(kill(Pid::from_raw(program), Signal::SIGKILL)),
+        // It has not come so far yet.
+        None => drop(bwrap.kill()),
+    }
+    let _status = bwrap.wait();
 }

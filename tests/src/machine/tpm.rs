@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::in_tools;
+use super::{end, in_tools};
 
 /// A running TPM. It ends when this value goes out of scope.
 #[derive(Debug)]
@@ -34,8 +34,7 @@ impl Tpm {
 
 impl Drop for Tpm {
     fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _status = self.0.wait();
+        end(&mut self.0);
     }
 }
 
