@@ -15,6 +15,7 @@ mod kernel; // unit tests on the kernel of the image
 mod loops; // an installation onto loop devices, step by step
 mod medium; // what `trilith usb` does to a real disk
 mod netboot; // nodes that start from the network
+mod reinstall; // another release over the one that a node was installed with
 mod releases; // keys and releases, with the real tools
 mod samples; // the other sample files
 mod screen; // the status screen on the serial line

@@ -11,14 +11,18 @@ use trilith_tests::machine::REACTION;
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 
+/// The image with the additions. It is an older release than the other: letters are older than digits.
+pub(crate) fn image() -> Result<PathBuf> {
+    env::var_os("TRILITH_SITE_IMAGE")
+        .map(PathBuf::from)
+        .context("TRILITH_SITE_IMAGE does not name the image: run `ci/vm --full`")
+}
+
 #[test]
 fn additions_are_there_and_an_emergency_reboots() -> Result<()> {
-    let image = env::var_os("TRILITH_SITE_IMAGE")
-        .map(PathBuf::from)
-        .context("TRILITH_SITE_IMAGE does not name the image: run `ci/vm --full`")?;
     let network = Network::isolate()?;
     let cluster = Cluster::sample(&artifact::cluster("homelab.yaml"))?;
-    let mut node = Node::boot_image(&network, &cluster, 1, image)?;
+    let mut node = Node::boot_image(&network, &cluster, 1, image()?)?;
     node.wait_booted()?;
     node.ssh("htop --version").context("the package")?;
     let arguments = node.ssh("cat /proc/cmdline")?;

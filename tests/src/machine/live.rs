@@ -85,17 +85,7 @@ impl Machine {
 
     /// How many bytes the guest has written to the disk in this free slot.
     pub fn written(&mut self, slot: usize) -> Result<u64> {
-        self.written_to(&format!("disk{}", FREE + slot))
-    }
-
-    /// The same for the disk of this serial number, which was in the machine when it was switched on.
-    pub fn written_by_serial(&mut self, serial: &str) -> Result<u64> {
-        let disks = &self.hardware().spec.disks;
-        let number = disks.iter().position(|disk| disk.serial == serial);
-        self.written_to(&format!("disk{}", number.context("no such disk")?))
-    }
-
-    fn written_to(&mut self, device: &str) -> Result<u64> {
+        let device = format!("disk{}", FREE + slot);
         let all = self.qmp().command("query-blockstats", &json!({}))?;
         let is_it = |one: &&Value| {
             let path = one["qdev"].as_str().unwrap_or_default();
