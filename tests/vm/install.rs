@@ -93,6 +93,12 @@ pub(crate) fn runs_from(node: &Node<'_>, disk: &str) -> Result<()> {
     Ok(())
 }
 
+/// GiB of the file system in /var.
+pub(crate) fn size_of_var(node: &Node<'_>) -> Result<u64> {
+    let said = node.ssh("df --output=size --block-size=GiB /var | tail -n 1")?;
+    Ok(said.trim().trim_end_matches("GiB").parse()?)
+}
+
 /// The first four entries of the firmware's order are the node's own.
 pub(crate) fn the_firmware_starts_it_four_times(node: &Node<'_>) -> Result<()> {
     let script = r#"set -e

@@ -118,13 +118,19 @@ fn a_node_keeps_its_var_on_a_disk_and_needs_its_bundle_once() -> Result<()> {
     node.wait_booted()?;
     keeps_var(&node)?;
     let before = install::identity(&node)?;
+    let size = install::size_of_var(&node)?;
     eprintln!("who it is:\n{before}");
     node.ssh("echo mine > /var/lib/mine && sync --file-system /var/lib/mine")?;
 
-    let node = Node::switch_on(node.kill(), &lan.cluster, 1)?;
+    let hardware = node.kill();
+    hardware.grow("KEPT", 8)?;
+    let node = Node::switch_on(hardware, &lan.cluster, 1)?;
     node.console().wait("going on with the /var that is kept on a disk", BOOT)?;
     node.wait_booted()?;
     is_the_same(&node, &before)?;
+    let grown = install::size_of_var(&node)?;
+    ensure!(grown >= size + 7, "on a disk with 8 GiB more /var has {grown} GiB, and had {size}");
+    eprintln!("the disk is larger, and /var with it: {size} GiB, then {grown}");
 
     let mut node = node;
     let mark = node.console().mark();

@@ -12,7 +12,7 @@ use trilith_tests::machine::{BOOT, Bus, Content, Disk, Hardware};
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 
-use crate::install::{SIZE, TARGET, cluster, identity, runs_from, wait_installed};
+use crate::install::{SIZE, TARGET, cluster, identity, runs_from, size_of_var, wait_installed};
 use crate::site;
 
 #[test]
@@ -33,12 +33,17 @@ fn another_release_over_the_one_that_is_there_keeps_var() -> Result<()> {
     let first = release(&node)?;
     node.ssh("echo kept > /var/lib/kept && sync")?;
     let before = identity(&node)?;
+    let size = size_of_var(&node)?;
     eprintln!("{first} is installed:\n{before}");
 
-    let node = install_again(node.kill(), &cluster, newer)?;
+    let hardware = node.kill();
+    hardware.grow(TARGET, 8)?;
+    let node = install_again(hardware, &cluster, newer)?;
     let second = release(&node)?;
     ensure!(second != first, "{second} is what was there before");
     stays(&node, &before)?;
+    let grown = size_of_var(&node)?;
+    ensure!(grown >= size + 7, "on a disk with 8 GiB more /var has {grown} GiB, and had {size}");
     let hardware = node.kill();
     ensure!(look(hardware.disk(TARGET)?, &hardware.file(TARGET)?)? == Found::Release);
 

@@ -115,6 +115,13 @@ impl Hardware {
         Ok(self.spec.disks.remove(at))
     }
 
+    /// Makes the disk of this serial number larger, by so many GiB, as whoever lends it from a store does.
+    pub fn grow(&self, serial: &str, by: u64) -> Result<()> {
+        let file = File::options().write(true).open(self.file(serial)?)?;
+        let size = file.metadata()?.len() + (by << 30);
+        file.set_len(size).context("cannot make the disk larger")
+    }
+
     /// Forgets all that the firmware has remembered, as an empty battery does.
     pub fn forget(&self) -> Result<()> {
         let kept = self.folder().join("vars.fd");
