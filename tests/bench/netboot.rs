@@ -46,8 +46,9 @@ fn from_disk(lan: &Lan) -> Result<f64> {
 }
 
 fn from_network(lan: &Lan, way: Way) -> Result<(f64, f64)> {
+    let machine = lan.machine(way)?;
     let _server = lan.serve(&release()?, &["--approve", "auto"])?;
-    let (time, node) = converged(lan, lan.machine(way)?)?;
+    let (time, node) = converged(lan, machine)?;
     node.wait_converged()?;
     let used = node
         .ssh("awk '/^MemTotal/ {t = $2} /^MemAvailable/ {print (t - $2) / 1024}' /proc/meminfo")?;
