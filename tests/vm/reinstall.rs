@@ -61,10 +61,7 @@ fn medium(cluster: &Cluster, image: &Path, name: &str) -> Result<PathBuf> {
 fn install_again(mut hardware: Hardware, cluster: &Cluster, medium: PathBuf) -> Result<Node<'_>> {
     hardware.spec.disks[0].content = Content::Fixed(medium);
     let mut node = Node::switch_on(hardware, cluster, 1)?;
-    let mark = node.console().mark();
     node.machine().wait_reset(BOOT)?;
-    let said = node.console().since(mark);
-    ensure!(said.contains("copying the release"), "nothing was installed");
     node.wait_booted()?;
     Ok(node)
 }
