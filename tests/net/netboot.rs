@@ -110,6 +110,22 @@ fn a_machine_gets_address_image_and_bundle_and_nobody_else_gets_it() -> Result<(
     Ok(())
 }
 
+/// The NIC by which a machine is known may come after the one by which it asks.
+#[test]
+fn a_machine_is_known_by_a_nic_that_is_late() -> Result<()> {
+    let bench = Bench::new()?;
+    bench.machine.sh("ip link set nic address 52:54:00:00:99:00")?;
+    let server = bench.serve(&["--dhcp", "10.9.0.100-10.9.0.120", "--approve", "auto"])?;
+    let machine = bench.start("machine")?;
+    machine.until("gives no bundle: no node's `match` in the cluster file fits this machine")?;
+    sh("ip link add late address 52:54:00:00:01:00 type veth peer name nobody")?;
+    bench.machine.take("late")?;
+    machine.until("this machine is node 1 (hv1) of home")?;
+    server.until("node 1 has reported in")?;
+    ensure!(machine.ended_well()?, "the machine gave up");
+    Ok(())
+}
+
 #[test]
 fn a_changed_byte_is_refused() -> Result<()> {
     let bench = Bench::new()?;

@@ -12,9 +12,11 @@ use anyhow::{Context as _, Result};
 use hyper::StatusCode;
 use serde_json::json;
 use trilith_core::bundle::Bundle;
+use trilith_core::identity::Machine;
 use trilith_core::netboot::{Asking, Refusal, Report, fingerprint, path, proof};
 use trilith_core::sighting::Firmware;
 use trilith_core::subject::Plan;
+use trilith_metal::machine;
 
 use crate::http::Source;
 use crate::pauses::Pauses;
@@ -35,19 +37,21 @@ enum Reply {
 /// Gets the bundle and leaves it in `folder`, for the agent. Asks until it has one: a machine that is nobody has
 /// nothing else to do, and its console says what is missing. One that has kept its /var on a disk, and its bundle there,
 /// asks once: the server hands out none to a node that has reported in, and needs nobody's yes after a power cut.
-pub(crate) async fn fetch(sources: &[Source], machine: Asking, folder: &Path) -> Result<()> {
+pub(crate) async fn fetch(sources: &[Source], firmware: &Path, folder: &Path) -> Result<()> {
     let identity = Identity::generate();
-    let asking = Asking { key: identity.to_public().to_string(), ..machine };
-    say(&format!("the key of this machine: {}", fingerprint(&asking.key)));
+    let key = identity.to_public().to_string();
+    say(&format!("the key of this machine: {}", fingerprint(&key)));
     let mut pauses = Pauses::new();
     let mut said = String::new();
     for source in sources.iter().cycle() {
+        // The NIC by which it is known may be late.
+        let asking = asking(&key, firmware);
         let reply = ask(source, &asking, &identity).await;
         let (line, wait) = match reply {
             Ok(Reply::Bundle(text)) => match keep(&text, folder) {
                 Ok(node) => {
                     say(&format!("this machine is {node}, says {}", source.url));
-                    report(source, &asking.key, &text).await;
+                    report(source, &key, &text).await;
                     return Ok(());
                 }
                 Err(error) => (format!("{} gave what is no bundle: {error:#}", source.url), true),
@@ -74,6 +78,12 @@ pub(crate) async fn fetch(sources: &[Source], machine: Asking, folder: &Path) ->
         }
     }
     Ok(())
+}
+
+/// What the machine says of itself. No TPM is asked.
+fn asking(key: &str, firmware: &Path) -> Asking {
+    let Machine { macs, serial, uuid, tpm: _ } = machine::read(firmware);
+    Asking { key: key.into(), macs: macs.into_iter().collect(), serial, uuid }
 }
 
 /// Whether the machine goes on without a bundle, and what is said then.

@@ -20,9 +20,8 @@ use http::Source;
 use links::Links;
 use trilith_core::boot::{self, Loader};
 use trilith_core::efi::BootedFrom;
-use trilith_core::identity::Machine;
-use trilith_core::netboot::{Asking, SERVER};
-use trilith_metal::{efi, machine};
+use trilith_core::netboot::SERVER;
+use trilith_metal::efi;
 
 /// Fetches the image and the bundle of a machine that was started from the network: its firmware says so, or the kernel's
 /// command line names a server. On any other it does nothing.
@@ -105,9 +104,7 @@ async fn ask(args: &Args, sources: &[Source]) -> Result<()> {
         say("the machine was started with a bundle; none is asked for");
         return Ok(());
     }
-    let Machine { macs, serial, uuid, tpm: _ } = machine::read(&args.firmware);
-    let machine = Asking { key: String::new(), macs: macs.into_iter().collect(), serial, uuid };
-    bundle::fetch(sources, machine, &args.folder.join(boot::NETWORK)).await
+    bundle::fetch(sources, &args.firmware, &args.folder.join(boot::NETWORK)).await
 }
 
 /// Tells the next step which disk it goes on from.

@@ -104,26 +104,37 @@ impl Desk {
         &self.visits
     }
 
-    /// A machine asks. The second is whether it asks for the first time.
+    /// A machine asks. The second is whether that is news: it asks for the first time, or was no node as long as one of its
+    /// NICs was not there.
     pub(crate) fn ask(&mut self, asking: Asking, from: IpAddr) -> (Verdict, bool) {
         let known = self.visits.iter().position(|visit| visit.asking.key == asking.key);
-        let number = match known {
-            Some(number) => number,
-            None if self.visits.len() < MOST => {
-                let node = self.node(&asking);
-                let auto = node.is_ok() && self.rule == Rule::Auto;
-                let late = node.as_ref().is_ok_and(|(id, _)| self.is_given(*id));
-                let stage = match (late, auto) {
-                    (true, _) => Stage::Late,
-                    (false, true) => Stage::Approved,
-                    (false, false) => Stage::Waiting,
-                };
-                self.visits.push(Visit { asking, from, node, stage });
-                self.visits.len() - 1
+        let Some(number) = known else {
+            if self.visits.len() >= MOST {
+                return (Verdict::No("too many have asked here".into()), false);
             }
-            None => return (Verdict::No("too many have asked here".into()), false),
+            let visit = self.visit(asking, from);
+            let verdict = self.verdict(&visit);
+            self.visits.push(visit);
+            return (verdict, true);
         };
-        (self.verdict(&self.visits[number]), known.is_none())
+        let (before, now) = (&self.visits[number].node, self.visit(asking, from));
+        let is_news = before.is_err() && *before != now.node;
+        if before.is_err() {
+            self.visits[number] = now;
+        }
+        (self.verdict(&self.visits[number]), is_news)
+    }
+
+    fn visit(&self, asking: Asking, from: IpAddr) -> Visit {
+        let node = self.node(&asking);
+        let auto = node.is_ok() && self.rule == Rule::Auto;
+        let late = node.as_ref().is_ok_and(|(id, _)| self.is_given(*id));
+        let stage = match (late, auto) {
+            (true, _) => Stage::Late,
+            (false, true) => Stage::Approved,
+            (false, false) => Stage::Waiting,
+        };
+        Visit { asking, from, node, stage }
     }
 
     fn verdict(&self, visit: &Visit) -> Verdict {

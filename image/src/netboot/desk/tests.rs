@@ -51,6 +51,19 @@ fn hardware_that_is_no_node_or_two_gets_nothing_whoever_says_yes() {
 }
 
 #[test]
+fn a_nic_that_was_late_makes_a_machine_a_node_and_nothing_makes_it_another() {
+    let mut desk = desk(Rule::Auto, false);
+    no(&ask(&mut desk, "a", &[]), "no node's `match`");
+    let mut news = |nodes: &[u8]| desk.ask(asking("a", nodes), IpAddr::from([10, 9, 0, 7]));
+    assert!(!news(&[9]).1, "it is no node, as before");
+    let (verdict, is_news) = news(&[9, 1]);
+    assert!(matches!(verdict, Verdict::Give(id) if u16::from(id) == 1) && is_news);
+    let (verdict, is_news) = news(&[2]);
+    assert!(matches!(verdict, Verdict::Give(id) if u16::from(id) == 1) && !is_news);
+    assert_eq!(desk.visits().len(), 1);
+}
+
+#[test]
 fn who_has_reported_in_gets_nothing_more_unless_told_otherwise() {
     for again in [false, true] {
         let mut desk = desk(Rule::Auto, again);
