@@ -158,7 +158,7 @@ async fn serve(options: &Options, lan: &Lan, office: &Arc<Office>) -> Result<()>
         tokio::select! {
             ended = &mut served => return ended.context("the HTTP server ended"),
             line = dnsmasq.line() => office.tell_dhcp(&line?),
-            line = lines.recv() => if let Some(line) = line { office.typed(&line) },
+            Some(line) = lines.recv() => office.typed(&line),
             () = page.due() => page.draw()?,
             stop = tokio::signal::ctrl_c() => return stop.context("cannot wait for an interrupt"),
             _ = terminate.recv() => return Ok(()),

@@ -115,11 +115,13 @@ fn a_machine_gets_address_image_and_bundle_and_nobody_else_gets_it() -> Result<(
 fn a_machine_is_known_by_a_nic_that_is_late() -> Result<()> {
     let bench = Bench::new()?;
     bench.machine.sh("ip link set nic address 52:54:00:00:99:00")?;
-    let server = bench.serve(&["--dhcp", "10.9.0.100-10.9.0.120", "--approve", "auto"])?;
+    let mut server = bench.serve(&["--dhcp", "10.9.0.100-10.9.0.120"])?;
     let machine = bench.start("machine")?;
     machine.until("gives no bundle: no node's `match` in the cluster file fits this machine")?;
     sh("ip link add late address 52:54:00:00:01:00 type veth peer name nobody")?;
     bench.machine.take("late")?;
+    server.until("waits: y 1 or n 1")?;
+    server.say("y 1")?;
     machine.until("this machine is node 1 (hv1) of home")?;
     server.until("node 1 has reported in")?;
     ensure!(machine.ended_well()?, "the machine gave up");

@@ -39,8 +39,8 @@ pub(crate) struct Page {
     terminal: bool,
     last: Vec<String>,
     drawn: Option<Instant>,
-    /// How many visits plain lines were written of.
-    seen: usize,
+    /// The visits that plain lines were written of: whether they were of a node.
+    seen: Vec<bool>,
 }
 
 impl Page {
@@ -51,7 +51,7 @@ impl Page {
         // The title is news.
         office.news.notify_one();
         let office = Arc::clone(office);
-        Self { office, title, terminal, last: Vec::new(), drawn: None, seen: 0 }
+        Self { office, title, terminal, last: Vec::new(), drawn: None, seen: Vec::new() }
     }
 
     /// Waits until something is to be drawn.
@@ -80,11 +80,13 @@ impl Page {
             text.push_str(&line);
             text.push('\n');
         }
-        let visits = ledger.desk.visits();
-        for (number, visit) in (1..).zip(visits).skip(self.seen) {
-            text.push_str(&page::entry(number, visit));
+        for (at, visit) in ledger.desk.visits().iter().enumerate() {
+            let is_node = visit.node.is_ok();
+            if self.seen.get(at).is_none_or(|was_node| is_node && !was_node) {
+                text.push_str(&page::entry(at + 1, visit));
+            }
         }
-        self.seen = visits.len();
+        self.seen = ledger.desk.visits().iter().map(|visit| visit.node.is_ok()).collect();
         print(&text)
     }
 }
