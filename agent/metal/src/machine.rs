@@ -27,7 +27,10 @@ pub fn read(firmware: &Path) -> Machine {
 /// The addresses of the NICs. `None`: one was there no more under the name by which it was listed.
 fn macs() -> Option<BTreeSet<MacAddr>> {
     let mut macs = BTreeSet::new();
-    for link in fs::read_dir(LINKS).into_iter().flatten().filter_map(Result::ok) {
+    // Links are folders behind a symbolic link. `bonding_masters`, a file beside them, is none.
+    let entries = fs::read_dir(LINKS).into_iter().flatten().filter_map(Result::ok);
+    let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_file()));
+    for link in links {
         let (kind, address) = (link.path().join("type"), link.path().join("address"));
         // ARPHRD_ETHER, linux/if_arp.h
         if word(&kind)? == "1" {
