@@ -71,8 +71,9 @@ fn a_killed_unit_and_one_stopped_by_hand_are_noticed_and_back() -> Result<()> {
             since(killed)?
         );
     }
+    // `ci/bench services` measures it (100 ms); here it only must not be a look at the next timer.
     let best = noticed.iter().min().context("no measurement")?;
-    ensure!(*best <= Duration::from_millis(100), "noticed after {noticed:?}");
+    ensure!(*best < Duration::from_secs(1), "noticed after {noticed:?}");
 
     let pid = node.main_pid(UNIT)?;
     let stopped = now()?;
