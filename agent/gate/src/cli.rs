@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
+use sd_notify::NotifyState;
 use trilith_core::boot::RootHash;
 use trilith_core::gate::{BOOTED, Before, FOLDER, LIMIT, Parts, RUN, STATE, Said, Stand};
 use trilith_core::version::Version;
@@ -116,10 +117,12 @@ async fn judge(places: &Places, stage: &Stage) -> Result<()> {
         eprintln!("trilith-gate: cannot tell whether a release has failed: {error:#}");
     }
     if let Some(counted) = stage.counted()? {
-        return trial::run(Trial::new(places, stage, kept, running, counted)?).await;
+        trial::run(Trial::new(places, stage, kept, running, counted)?).await?;
+    } else {
+        let said = Said { version: running, stand: Stand::Old, failed: kept.failed() };
+        put(&places.run.join(STATE), &said.text()?)?;
     }
-    let said = Said { version: running, stand: Stand::Old, failed: kept.failed() };
-    put(&places.run.join(STATE), &said.text()?)
+    sd_notify::notify(&[NotifyState::Ready]).context("cannot tell systemd")
 }
 
 fn look_back(kept: &Kept, stage: &Stage, running: &str) -> Result<()> {

@@ -85,13 +85,15 @@ impl<'a> Trial<'a> {
     fn tell(&self, verdict: &Verdict) {
         let (number, limit, spent) = (self.number, self.before.limit, self.spent.clone());
         let stand = Stand::Trial { number, limit, spent, verdict: verdict.clone() };
-        self.say(stand);
         self.leave(verdict, false);
+        self.say(stand);
     }
 
     fn say(&self, stand: Stand) {
         let failed = self.kept.failed();
         let said = Said { version: self.running.clone(), stand, failed };
+        let text = said.text().context("cannot be written");
+        complain(text.and_then(|text| put(&self.places.run.join(STATE), &text)));
         for line in said.lines() {
             eprintln!("{line}");
         }
@@ -99,8 +101,6 @@ impl<'a> Trial<'a> {
             // Outside of a unit nobody listens.
             let _ = sd_notify::notify(&[NotifyState::Status(line)]);
         }
-        let text = said.text().context("cannot be written");
-        complain(text.and_then(|text| put(&self.places.run.join(STATE), &text)));
     }
 
     /// Leaves word for the release that is booted if this one fails. A /var that is full must not keep it from that.
