@@ -44,6 +44,7 @@ use crate::system::zookeeper::Ensemble;
 mod follow; // the bundle as it comes and changes
 mod installation; // the wish to be installed on a disk
 mod onlooker; // what a person at the console learns of who this machine is
+mod trial; // what the gate says of a release on trial
 
 use follow::{Follower, Sources};
 
@@ -110,6 +111,7 @@ async fn run_here(options: Options) -> anyhow::Result<Exit> {
     let served = api::serve(listener, status, diagnosis);
     tasks.spawn_local(async move { served.await.context("the API failed") });
     tasks.spawn_local(follower.run(manager.clone()));
+    tasks.spawn_local(trial::follow(report.clone()));
     tasks.spawn_local(show(report, console, manager.clone()));
     tasks.spawn_local(watchdog(pulses));
 

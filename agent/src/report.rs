@@ -8,6 +8,7 @@ use console::Console;
 use manager::Manager;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
+use trilith_core::gate::Said;
 use trilith_core::status::text;
 use trilith_core::status::{
     BundleStatus, Details, NodeIdentity, NodeStatus, PeerStatus, State, SubjectStatus,
@@ -40,6 +41,7 @@ impl Report {
             addresses: Vec::new(),
             sighting: None,
             installation: None,
+            trial: None,
         };
         Self { status: Arc::new(watch::Sender::new(status)) }
     }
@@ -74,6 +76,15 @@ impl Report {
         self.status.send_if_modified(|status| {
             let news = status.installation != text;
             status.installation = text;
+            news
+        });
+    }
+
+    /// Passes on what the gate says.
+    pub(crate) fn set_trial(&self, said: Option<Said>) {
+        self.status.send_if_modified(|status| {
+            let news = status.trial != said;
+            status.trial = said;
             news
         });
     }

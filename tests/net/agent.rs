@@ -2,7 +2,7 @@
 //! stops without taking the network down, and starts again without changing anything.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -23,13 +23,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running agent. It sees an empty /run but for its own folder, and an /etc of its own with nothing but the host's
 /// users: the host's bus, units and configuration are none of its business.
-struct Agent {
+pub(crate) struct Agent {
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Agent {
-    fn start(folder: &Path) -> Result<Self> {
+    pub(crate) fn start(folder: &Path) -> Result<Self> {
         let agent = program("trilithd")?;
         let script = format!(
             "mount -t tmpfs run /run && mkdir -m 711 /run/trilith && cp /etc/passwd /etc/group /run \
@@ -57,7 +57,7 @@ impl Agent {
     }
 
     /// Waits for a line of the log, and gives those before it.
-    fn until(&self, text: &str) -> Result<Vec<String>> {
+    pub(crate) fn until(&self, text: &str) -> Result<Vec<String>> {
         let mut before = Vec::new();
         loop {
             let line = self.lines.recv_timeout(PATIENCE);
@@ -69,12 +69,27 @@ impl Agent {
         }
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         let pid = i32::try_from(self.child.id())?;
         Ok(kill(Pid::from_raw(pid), signal)?)
     }
 
-    fn stop(mut self) -> Result<()> {
+    /// Puts a file into a folder of the agent's own view of the machine, whole.
+    pub(crate) fn place(&self, folder: &str, name: &str, text: &str) -> Result<()> {
+        let script =
+            format!("mkdir -p {folder} && cat > {folder}/new && mv {folder}/new {folder}/{name}");
+        let mut shell = Command::new("nsenter")
+            .args(["--mount", "--target", &self.child.id().to_string(), "sh", "-c", &script])
+            .stdin(Stdio::piped())
+            .spawn()
+            .context("cannot enter the agent's view")?;
+        shell.stdin.take().context("no stdin")?.write_all(text.as_bytes())?;
+        let status = shell.wait()?;
+        ensure!(status.success(), "{script}: {status}");
+        Ok(())
+    }
+
+    pub(crate) fn stop(mut self) -> Result<()> {
         self.signal(Signal::SIGTERM)?;
         let status = self.child.wait()?;
         ensure!(status.success(), "the agent ended with {status}");
@@ -91,19 +106,32 @@ impl Drop for Agent {
 }
 
 /// One node of the homelab sample, its NIC one end of a cable.
-struct Node {
+pub(crate) struct Node {
     folder: TempDir,
     cluster: Cluster,
     bundle: String,
 }
 
 impl Node {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         sh("ip link add nic0 address 52:54:00:00:01:00 type veth peer name wire0")?;
         sh("ip link set wire0 up")?;
         let cluster = homelab()?;
         let bundle = cluster.bundle(1)?;
         Ok(Self { folder: tempfile::tempdir()?, cluster, bundle })
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("agent.sock")
+    }
+
+    /// Puts the node's own bundle in place.
+    pub(crate) fn give_own(&self) -> Result<()> {
+        self.give(&self.bundle)
     }
 
     fn bundle(&self) -> PathBuf {
@@ -117,9 +145,9 @@ impl Node {
         Ok(fs::rename(beside, self.bundle())?)
     }
 
-    fn status(&self, wait: &[&str]) -> Result<Value> {
+    pub(crate) fn status(&self, wait: &[&str]) -> Result<Value> {
         let mut status = Command::new(program("trilithd")?);
-        status.args(["status", "--json", "--socket"]).arg(self.folder.path().join("agent.sock"));
+        status.args(["status", "--json", "--socket"]).arg(self.socket());
         let answer = output(status.args(wait))?;
         ensure!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
         Ok(serde_json::from_slice(&answer.stdout)?)

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use gpt::GptConfig;
 use gpt::disk::LogicalBlockSize;
+use gpt::partition_types::EFI;
 
 use crate::artifact;
 use crate::command::run;
@@ -64,6 +65,22 @@ pub fn look(disk: &Disk, file: &Path) -> Result<Found> {
         ensure!(same, "it starts, and its {kind} is not the release's");
     }
     Ok(Found::Release)
+}
+
+/// Gives the one system on a raw disk image tries, as if it had been activated: `+3`.
+///
+/// # Errors
+/// There is no ESP on it, or not one system.
+pub fn put_on_trial(image: &Path) -> Result<()> {
+    let table = GptConfig::new().open(image).context("no partition table")?;
+    // Read-only: the table is looked at, the file system is changed.
+    let esp = table.partitions().values().find(|part| part.part_type_guid == EFI);
+    let offset = esp.context("no ESP")?.first_lba * 512;
+    let esp = Esp { file: image.to_owned(), offset };
+    let systems = esp.list(SYSTEMS);
+    let [system] = systems.as_slice() else { anyhow::bail!("not one system: {systems:?}") };
+    let stem = system.strip_suffix(".efi").context("a system with another name")?;
+    esp.mtools("mren", &[system, &format!("{stem}+3.efi")]).map(drop)
 }
 
 /// Whether a file has not got its name yet.

@@ -20,6 +20,7 @@ mod releases; // keys and releases, with the real tools
 mod samples; // the other sample files
 mod screen; // the status screen on the serial line
 mod site; // an image with an operator's own additions
+mod trial; // a release on trial: proven, or not in time
 mod trio; // a whole cluster from one stick
 mod unknown; // a machine that no bundle has told who it is
 mod usb; // nodes that start from a medium

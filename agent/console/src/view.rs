@@ -8,6 +8,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
+use trilith_core::gate::Said;
 use trilith_core::status::{NodeStatus, State, SubjectStatus};
 
 use crate::keys::Deed;
@@ -160,6 +161,8 @@ fn overview(screen: &Screen) -> Vec<Line<'static>> {
     }
     let Some(status) = &screen.status else { return lines };
     lines.extend(origin(status));
+    let trial = status.trial.iter().flat_map(Said::lines);
+    lines.extend(trial.map(|line| Line::from(line).style(Style::new().fg(Color::Yellow))));
     if let Some(installation) = &status.installation {
         // Nothing else is brought up meanwhile.
         lines.extend(installation.lines().map(|line| Line::from(line.to_owned())));

@@ -10,6 +10,7 @@ pub mod disks; // what a disk is, and whether a rule means it
 pub mod efi; // what the firmware starts, and the node's own boot entries
 pub mod explain; // every derived value of a node with its derivation
 pub mod frr; // the routing sessions of a node
+pub mod gate; // whether a boot on trial has brought back what the node was part of
 #[cfg(test)]
 mod golden; // golden plans: one test per subject
 pub mod identity; // which of many bundles is this machine's

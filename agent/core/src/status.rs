@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::gate::Said;
 use crate::quorum::Data;
 use crate::turns;
 
@@ -163,6 +164,9 @@ pub struct NodeStatus {
     /// Where the installation of the node on its disk stands, in lines for people; `None`: it is not being installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installation: Option<String>,
+    /// What the gate says: a release on trial, releases that have failed here; `None`: it has nothing to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Said>,
 }
 
 /// Whether another node's agent answers.

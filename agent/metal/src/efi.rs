@@ -30,6 +30,16 @@ pub fn loader() -> Loader {
     }
 }
 
+/// The path on the ESP of the system that was started, if the boot loader counts its tries: with backslashes, as the firmware
+/// writes paths.
+///
+/// # Errors
+/// The variable is there and cannot be read.
+pub fn counted() -> Result<Option<String>> {
+    let value = Variables::here().read("LoaderBootCountPath", LOADER)?;
+    Ok(value.as_deref().and_then(text))
+}
+
 /// What the firmware started in this boot. `None` if it does not say.
 pub fn booted_from() -> Option<BootedFrom> {
     let variables = Variables::here();

@@ -18,7 +18,7 @@ const LOADERS: [&str; 2] = ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64
 /// What the boot loader reads besides.
 const SETTINGS: [&str; 2] = ["loader/loader.conf", "loader/entries.srel"];
 /// The systems, each one file (UKI).
-const SYSTEMS: &str = "EFI/Linux";
+pub(crate) const SYSTEMS: &str = "EFI/Linux";
 /// Which medium the node was installed from.
 const MEDIUM: &str = "trilith/medium";
 /// How often the firmware was told to start this disk, and since when.
@@ -115,7 +115,7 @@ fn system(release_esp: &Path) -> Result<PathBuf> {
 }
 
 /// The files of a folder; none if there is no folder.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = || format!("cannot read {}", shown(folder));
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -132,7 +132,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The root hash in a system's own command line. `None` if it has none, or is no such file.
-fn root_of(system: &Path) -> Option<RootHash> {
+pub(crate) fn root_of(system: &Path) -> Option<RootHash> {
     let cache = ReadCache::new(File::open(system).ok()?);
     let file = PeFile64::parse(&cache).ok()?;
     let text = file.section_by_name(".cmdline")?.data().ok()?;

@@ -16,4 +16,5 @@ mod repart; // partitions, as definitions ask for them
 pub mod root; // stage `root`: the disk that was booted, and its root
 mod state; // what /var holds from the beginning
 mod table; // the partition table
+pub mod trial; // the trial of a release, as the ESP shows it
 pub mod var; // stage `var`: /var on that disk, or in memory

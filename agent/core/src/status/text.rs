@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{NodeStatus, State, SubjectStatus};
+use crate::gate::Said;
 
 /// What is new since `before`: a line for who the node is, for each problem of a bundle and for each subject that
 /// entered another state.
@@ -15,6 +16,9 @@ pub fn news(before: Option<&NodeStatus>, now: &NodeStatus) -> Vec<String> {
     }
     if before.is_none_or(|before| before.installation != now.installation) {
         lines.extend(now.installation.iter().flat_map(|text| text.lines().map(str::to_owned)));
+    }
+    if before.is_none_or(|before| before.trial != now.trial) {
+        lines.extend(now.trial.iter().flat_map(Said::lines));
     }
     for (name, subject) in &now.subjects {
         let old = before.and_then(|before| before.subjects.get(name));
@@ -45,6 +49,9 @@ pub fn full(status: &NodeStatus, now: u64) -> String {
     }
     for warning in &status.bundle.warnings {
         let _ = writeln!(text, "  warning: {warning}");
+    }
+    for line in status.trial.iter().flat_map(Said::lines) {
+        let _ = writeln!(text, "{line}");
     }
     if let Some(installation) = &status.installation {
         // Nothing else is brought up meanwhile.
@@ -127,6 +134,7 @@ mod tests {
             addresses: Vec::new(),
             sighting: None,
             installation: None,
+            trial: None,
         }
     }
 

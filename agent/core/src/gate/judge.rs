@@ -1,0 +1,139 @@
+//! From what was and what is to a verdict.
+
+use std::collections::BTreeSet;
+
+use crate::status::{NodeStatus, State};
+
+use super::{Before, Link, Now, Parts, Verdict};
+
+/// What is missing: by itself, or because of the others.
+#[derive(Default)]
+struct Missing {
+    /// What no other node can take away: whatever happens elsewhere, this is this boot's own fault.
+    own: Vec<String>,
+    /// What needs others.
+    shared: Vec<String>,
+}
+
+/// Judges a boot on trial.
+///
+/// A node that sees nobody of those whom it saw before is cut off, and so is one none of whose links has carrier; unless
+/// something of its own is missing, it may be the site that is gone.
+pub fn judge(before: &Before, now: &Now) -> Verdict {
+    let mut missing = Missing::default();
+    if !now.booted {
+        missing.own.push("boot: units of this boot have not started yet".into());
+    }
+    let Some(status) = &now.status else {
+        let why = now.silent.as_deref().unwrap_or("nobody has asked it");
+        missing.own.push(format!("agent: it does not answer: {why}"));
+        return Verdict::Waiting { reasons: missing.own };
+    };
+    let is = Parts::of(status, &now.links);
+    let was = &before.parts;
+    host(was, &is, status, now, &mut missing);
+    quorums(was, &is, status, &mut missing);
+    if missing.own.is_empty()
+        && let Some(reason) = cut_off(was, &is, now)
+    {
+        return Verdict::Inconclusive { reason };
+    }
+    let reasons: Vec<String> = missing.own.into_iter().chain(missing.shared).collect();
+    if reasons.is_empty() { Verdict::Proven } else { Verdict::Waiting { reasons } }
+}
+
+/// What the node has by itself.
+fn host(was: &Parts, is: &Parts, status: &NodeStatus, now: &Now, missing: &mut Missing) {
+    if let Some(name) = was.node.as_ref().filter(|_| is.node.is_none()) {
+        missing.own.push(format!("node: it was {name} before and does not know now who it is"));
+    }
+    let network = subject(was.network.as_ref(), true, status, "network");
+    // Where a cable has gone, the network cannot be what it was: that may be the site.
+    let lost = was.links.iter().any(|name| now.links.get(name) == Some(&Link::NoCarrier));
+    if lost { &mut missing.shared } else { &mut missing.own }.extend(network);
+    // A service may wait for other nodes before it runs.
+    missing.shared.extend(subject(was.services.as_ref(), false, status, "services"));
+    if was.libvirt && !is.libvirt {
+        let state = state(status, "libvirt");
+        missing.own.push(format!("libvirt: it answered before and does not now{state}"));
+    } else if was.kvm && !is.kvm {
+        let kvm = status.subjects.get("libvirt").and_then(|it| it.details.more.get("kvm"));
+        let kvm = kvm.map(|word| format!(": it {word}")).unwrap_or_default();
+        missing.own.push(format!("libvirt: KVM worked before and does not now{kvm}"));
+    }
+}
+
+/// What a subject that was without steps lacks now: it has steps left, or problems that are new.
+fn subject(
+    was: Option<&BTreeSet<String>>,
+    always: bool,
+    status: &NodeStatus,
+    name: &str,
+) -> Vec<String> {
+    if was.is_none() && !always {
+        return Vec::new();
+    }
+    let Some(subject) = status.subjects.get(name) else {
+        return vec![format!("{name}: the agent does not speak of it")];
+    };
+    match (&subject.state, was) {
+        (State::Converged, _) | (State::Degraded { .. }, None) => Vec::new(),
+        (State::Degraded { problems }, Some(was)) => {
+            let new = problems.iter().filter(|problem| !was.contains(&problem.object));
+            new.map(|problem| format!("{name}: {problem}; it was right before")).collect()
+        }
+        (State::Waiting { .. } | State::Running | State::Retry { .. }, _) => {
+            vec![format!("{name}: it is not up yet{}", state(status, name))]
+        }
+    }
+}
+
+/// What it has together with others.
+fn quorums(was: &Parts, is: &Parts, status: &NodeStatus, missing: &mut Missing) {
+    let lost = |was: &Option<String>, is: &Option<String>| was.is_some() && is.is_none();
+    let mut say = |name: &str, what: &str| {
+        missing.shared.push(format!("{name}: {what} before and is not now{}", state(status, name)));
+    };
+    if lost(&was.zookeeper, &is.zookeeper) {
+        say("zookeeper", "this node's server was in the ensemble");
+    }
+    if lost(&was.ceph, &is.ceph) {
+        say("ceph", "this node's monitor was in quorum");
+    }
+    if lost(&was.patroni, &is.patroni) {
+        say("patroni", "this node's Postgres led or streamed");
+    }
+    for number in was.osds.difference(&is.osds) {
+        say("osds", &format!("OSD {number} was up"));
+    }
+    // With a node that is gone nobody has a session.
+    let gone = |name: &&String| was.peers.contains(*name) && !is.peers.contains(*name);
+    for name in was.bgp.difference(&is.bgp).filter(|name| !gone(name)) {
+        say("frr", &format!("the session with {name} was established"));
+    }
+}
+
+/// What the agent says of a subject that has not converged.
+fn state(status: &NodeStatus, name: &str) -> String {
+    match status.subjects.get(name).map(|subject| &subject.state) {
+        None | Some(State::Converged | State::Running) => String::new(),
+        Some(state) => format!(" ({state})"),
+    }
+}
+
+/// Why it looks as if everybody was gone.
+fn cut_off(was: &Parts, is: &Parts, now: &Now) -> Option<String> {
+    let unplugged = |link: &Link| *link == Link::NoCarrier;
+    if !was.links.is_empty() && is.links.is_empty() && now.links.values().any(unplugged) {
+        let links = list(&was.links);
+        return Some(format!("no link has carrier; before, {links} had"));
+    }
+    if !was.peers.is_empty() && was.peers.is_disjoint(&is.peers) {
+        return Some(format!("no other node answers; before, {} did", list(&was.peers)));
+    }
+    None
+}
+
+fn list(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
