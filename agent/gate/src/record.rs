@@ -52,22 +52,23 @@ mod tests {
         System { name: name.parse().unwrap(), root: None, staged }
     }
 
-    fn before(version: &str) -> Option<Before> {
-        Some(Before::unknown(version.parse().unwrap()))
+    fn before(version: &str) -> Before {
+        Before::unknown(version.parse().unwrap())
     }
 
-    fn why(version: &str) -> Option<Why> {
+    fn why(version: &str) -> Why {
         let version = version.parse().unwrap();
-        Some(Why { version, root: None, why: "ceph: gone".into(), over: true })
+        Why { version, root: None, why: "ceph: gone".into(), over: true }
     }
 
+    /// What is said of the release `before` that was on trial, after what it has left of itself.
     fn sentence(
-        before: Option<Before>,
-        why: Option<Why>,
+        before: impl Into<Option<Before>>,
+        why: impl Into<Option<Why>>,
         running: &str,
         systems: &[System],
     ) -> Option<String> {
-        fallen(before, why, running, systems).map(|failed| failed.why)
+        fallen(before.into(), why.into(), running, systems).map(|failed| failed.why)
     }
 
     #[test]
@@ -84,7 +85,7 @@ mod tests {
         assert_eq!(sentence(None, None, "1", &systems), None);
         let mut list = systems;
         list[1].root = Some(RootHash::try_from("a".repeat(64)).unwrap());
-        let failed = fallen(before("2"), None, "1", &list).unwrap();
+        let failed = fallen(Some(before("2")), None, "1", &list).unwrap();
         assert_eq!((failed.version, failed.root), ("2".parse().unwrap(), list[1].root.clone()));
     }
 
@@ -102,7 +103,7 @@ mod tests {
     fn it_is_recorded_once() {
         let folder = tempfile::tempdir().unwrap();
         let kept = Kept::new(folder.path().to_owned());
-        kept.remember(&before("2").unwrap()).unwrap();
+        kept.remember(&before("2")).unwrap();
         let systems = [system("trilith_2+0-3.efi", false)];
         record(&kept, "1", &systems, 5).unwrap();
         record(&kept, "1", &systems, 9).unwrap();
