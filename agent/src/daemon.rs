@@ -43,7 +43,8 @@ use crate::system::zookeeper::Ensemble;
 
 mod follow; // the bundle as it comes and changes
 mod installation; // the wish to be installed on a disk
-mod onlooker; // what a person at the console learns of who this machine is
+mod onlooker;
+mod updates; // what the updater says // what a person at the console learns of who this machine is
 
 use follow::{Follower, Sources};
 

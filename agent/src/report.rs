@@ -13,6 +13,7 @@ use trilith_core::status::{
     BundleStatus, Details, NodeIdentity, NodeStatus, PeerStatus, State, SubjectStatus,
 };
 use trilith_core::subject::Plan;
+use trilith_core::update;
 
 use crate::reconcile::After;
 use crate::system::boot;
@@ -40,6 +41,7 @@ impl Report {
             addresses: Vec::new(),
             sighting: None,
             installation: None,
+            update: None,
         };
         Self { status: Arc::new(watch::Sender::new(status)) }
     }
@@ -74,6 +76,15 @@ impl Report {
         self.status.send_if_modified(|status| {
             let news = status.installation != text;
             status.installation = text;
+            news
+        });
+    }
+
+    /// Says where the node's updates stand.
+    pub(crate) fn set_update(&self, update: Option<update::State>) {
+        self.status.send_if_modified(|status| {
+            let news = status.update != update;
+            status.update = update;
             news
         });
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::quorum::Data;
-use crate::turns;
+use crate::{turns, update};
 
 pub mod text; // for a person
 
@@ -163,6 +163,9 @@ pub struct NodeStatus {
     /// Where the installation of the node on its disk stands, in lines for people; `None`: it is not being installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installation: Option<String>,
+    /// Where the node's updates stand; `None`: nobody has wished for one in this boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<update::State>,
 }
 
 /// Whether another node's agent answers.

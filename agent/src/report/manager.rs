@@ -135,6 +135,7 @@ mod tests {
             addresses: Vec::new(),
             sighting: None,
             installation: None,
+            update: None,
         }
     }
 

@@ -13,18 +13,25 @@ use super::tools::Tools;
 use crate::exec;
 
 /// The agent's programs, and where they lie in the image: those that no person calls apart.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("trilithd", "usr/bin"),
     ("trilith-rados", "usr/lib/trilith"),
     ("trilith-console", "usr/lib/trilith"),
     ("trilith-tpm", "usr/lib/trilith"),
     ("trilith-install", "usr/lib/trilith"),
     ("trilith-boot-entries", "usr/lib/trilith"),
+    ("trilith-update", "usr/lib/trilith"),
 ];
 
 /// The crates that they are made of.
-const CRATES: [&str; 5] =
-    ["trilith-agent", "trilith-console", "trilith-metal", "trilith-netboot", "trilith-tpm"];
+const CRATES: [&str; 6] = [
+    "trilith-agent",
+    "trilith-console",
+    "trilith-metal",
+    "trilith-netboot",
+    "trilith-tpm",
+    "trilith-update",
+];
 
 /// What the initrd calls, and where it lies there.
 const INITRD: [(&str, &str); 2] =

@@ -24,6 +24,7 @@ fn status() -> NodeStatus {
         addresses: Vec::new(),
         sighting: None,
         installation: None,
+        update: None,
     }
 }
 
