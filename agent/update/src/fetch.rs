@@ -108,6 +108,10 @@ fn sha256(context: Context) -> Result<Sha256> {
     Ok(Sha256::try_from(hex(context.finish().as_ref()))?)
 }
 
+fn is_there(part: &Part, to: &Place) -> Result<bool> {
+    Ok(to.sha256(0, part.size)?.as_ref() == Some(&part.sha256))
+}
+
 impl Fetch<'_> {
     /// Brings a part to its place. `old`: the same part of a release that is there.
     pub(crate) async fn part(
@@ -118,7 +122,7 @@ impl Fetch<'_> {
         old: Option<&Old>,
     ) -> Result<()> {
         ensure!(part.size <= to.room, "{} has no room for {} bytes", to.name, part.size);
-        if self.memory.parts.get(name) == Some(&Begun::Done) && self.is_there(part, to)? {
+        if self.memory.parts.get(name) == Some(&Begun::Done) && is_there(part, to)? {
             return Ok(());
         }
         let have: Vec<RootHash> = old.iter().map(|old| old.root_hash.clone()).collect();
@@ -138,10 +142,6 @@ impl Fetch<'_> {
         Err(last.context("there is no way to it")?.context(format!("cannot fetch the {name}")))
     }
 
-    fn is_there(&self, part: &Part, to: &Place) -> Result<bool> {
-        Ok(to.sha256(0, part.size)?.as_ref() == Some(&part.sha256))
-    }
-
     async fn by(
         &mut self,
         way: Way<'_>,
@@ -156,7 +156,7 @@ impl Fetch<'_> {
             Way::Whole(whole) => self.whole((name, part), whole, to).await?,
         }
         to.sync()?;
-        if self.is_there(part, to)? {
+        if is_there(part, to)? {
             return Ok(());
         }
         Err(Bad("what was made of it is not what was signed".into()).into())

@@ -274,6 +274,6 @@ mod tests {
         let expected = ("os.example.net".to_owned(), 443, "/trilith".to_owned(), true);
         assert_eq!(of("https://os.example.net/trilith/"), expected);
         assert_eq!(of("http://[fd00::1]:8080"), ("fd00::1".to_owned(), 8080, String::new(), false));
-        assert!(server("os.example.net").is_err());
+        assert!(server("/releases").is_err());
     }
 }

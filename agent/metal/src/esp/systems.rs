@@ -130,10 +130,9 @@ pub fn demote(esp: &Path, version: &Version, root: &RootHash) -> Result<Vec<Op>>
 /// What leaves one system of this root, under this name.
 fn called(esp: &Path, root: &RootHash, name: &Name) -> Result<Vec<Op>> {
     let all = systems(esp)?;
-    let mut of_root =
-        all.iter().filter(|it| it.place == Place::Boot && it.root.as_ref() == Some(root));
+    let is_it = |it: &&System| it.place == Place::Boot && it.root.as_ref() == Some(root);
+    let mut of_root: Vec<PathBuf> = all.iter().filter(is_it).map(|it| path(esp, it)).collect();
     let to = esp.join(SYSTEMS).join(name.to_string());
-    let mut of_root: Vec<PathBuf> = of_root.by_ref().map(|it| path(esp, it)).collect();
     of_root.sort_by_key(|path| *path != to);
     let mut of_root = of_root.into_iter();
     let kept = of_root.next().with_context(|| format!("no system on the ESP boots {root}"))?;
