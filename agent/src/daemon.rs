@@ -45,6 +45,7 @@ mod follow; // the bundle as it comes and changes
 mod installation; // the wish to be installed on a disk
 mod onlooker; // what a person at the console learns of who this machine is
 mod trial; // what the gate says of a release on trial
+mod updates; // what the updater says
 
 use follow::{Follower, Sources};
 

@@ -14,6 +14,7 @@ use trilith_core::status::{
     BundleStatus, Details, NodeIdentity, NodeStatus, PeerStatus, State, SubjectStatus,
 };
 use trilith_core::subject::Plan;
+use trilith_core::update;
 
 use crate::reconcile::After;
 use crate::system::boot;
@@ -42,6 +43,7 @@ impl Report {
             sighting: None,
             installation: None,
             trial: None,
+            update: None,
         };
         Self { status: Arc::new(watch::Sender::new(status)) }
     }
@@ -85,6 +87,15 @@ impl Report {
         self.status.send_if_modified(|status| {
             let news = status.trial != said;
             status.trial = said;
+            news
+        });
+    }
+
+    /// Says where the node's updates stand.
+    pub(crate) fn set_update(&self, update: Option<update::State>) {
+        self.status.send_if_modified(|status| {
+            let news = status.update != update;
+            status.update = update;
             news
         });
     }

@@ -41,12 +41,17 @@ pub struct Build {
 impl Build {
     /// Makes one of this version, in a folder that it makes. Two with different words differ in one file of forty.
     pub fn make(folder: &Path, version: &str, word: &str) -> Result<Self> {
+        Self::of_size(folder, version, word, FILE)
+    }
+
+    /// The same with so many bytes in each of the forty files.
+    pub fn of_size(folder: &Path, version: &str, word: &str, size: usize) -> Result<Self> {
         fs::create_dir_all(folder.join("tree/usr"))?;
         for number in 0..40 {
             let word = if number == 7 { word } else { "the same" };
             fs::write(
                 folder.join(format!("tree/usr/{number}")),
-                noise(&format!("{number} {word}")),
+                noise(&format!("{number} {word}"), size),
             )?;
         }
         let name = format!("trilith_{version}");
@@ -83,7 +88,7 @@ impl Build {
 
     fn uki(&self) -> Result<()> {
         let kernel = self.folder.join("kernel");
-        fs::write(&kernel, [b"MZ".as_slice(), &noise("kernel")].concat())?;
+        fs::write(&kernel, [b"MZ".as_slice(), &noise("kernel", FILE)].concat())?;
         let mut ukify = self.tool("ukify")?;
         ukify.arg("build").arg(format!("--linux={}", kernel.display()));
         ukify.arg(format!("--stub={BOOT}/linuxx64.efi.stub")).arg("--uname=6.12.0");
@@ -115,7 +120,7 @@ impl Build {
 }
 
 /// Bytes that nothing can compress, the same for the same word (xorshift).
-fn noise(word: &str) -> Vec<u8> {
+fn noise(word: &str, size: usize) -> Vec<u8> {
     let seed = word.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
@@ -125,5 +130,5 @@ fn noise(word: &str) -> Vec<u8> {
         Some(state ^ (state << 17))
     };
     let words = std::iter::successors(Some(seed), step);
-    words.flat_map(u64::to_le_bytes).take(FILE).collect()
+    words.flat_map(u64::to_le_bytes).take(size).collect()
 }

@@ -21,4 +21,5 @@ pub mod program; // a program that runs beside a test
 pub mod qmp; // QEMU's control socket
 pub mod quorums; // where a cluster in the lab stands
 pub mod release; // a release in small
-pub mod vlan; // tagged ports in user space
+pub mod vlan;
+pub mod web; // a web server for files // tagged ports in user space

@@ -23,4 +23,5 @@ mod site; // an image with an operator's own additions
 mod trial; // a release on trial: proven, or not in time
 mod trio; // a whole cluster from one stick
 mod unknown; // a machine that no bundle has told who it is
+mod updates; // a release comes into the free slot, on loop devices
 mod usb; // nodes that start from a medium

@@ -19,13 +19,13 @@ use trilith_tests::machine::in_tools;
 use trilith_tests::program::Program;
 
 /// An operator with keys, of which those that are offline lie in a folder of their own.
-struct Operator {
+pub(super) struct Operator {
     folder: TempDir,
     tools: PathBuf,
 }
 
 impl Operator {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let operator = Self { folder: TempDir::new()?, tools: artifact::tools()? };
         let identity = age::x25519::Identity::generate();
         fs::write(operator.at("identity"), identity.to_string().expose_secret())?;
@@ -35,30 +35,30 @@ impl Operator {
         Ok(operator)
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(super) fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// `trilith` with these words, and the folder of keys.
-    fn trilith(&self, words: &[&str]) -> Result<Command> {
+    pub(super) fn trilith(&self, words: &[&str]) -> Result<Command> {
         let mut command = Command::new(artifact::program("trilith")?);
         command.args(words).arg("--keys").arg(self.at("keys"));
         Ok(command)
     }
 
-    fn releasing(&self, build: &str) -> Result<Command> {
+    pub(super) fn releasing(&self, build: &str) -> Result<Command> {
         let mut command = self.trilith(&["release"])?;
         command.arg(self.at(build)).arg("--into").arg(self.at("releases"));
         command.arg("--identity").arg(self.at("identity")).arg("--tools").arg(&self.tools);
         Ok(command)
     }
 
-    fn release(&self, build: &str) -> Result<Output> {
+    pub(super) fn release(&self, build: &str) -> Result<Output> {
         output(&mut self.releasing(build)?)
     }
 
     /// A target's file, by its name.
-    fn target(&self, name: &str) -> Result<PathBuf> {
+    pub(super) fn target(&self, name: &str) -> Result<PathBuf> {
         let mut all =
             fs::read_dir(self.at("releases/targets"))?.filter_map(|it| Some(it.ok()?.path()));
         let is =
@@ -66,13 +66,13 @@ impl Operator {
         all.find(is).with_context(|| format!("there is no target {name}"))
     }
 
-    fn manifest(&self, version: &str) -> Result<Manifest> {
+    pub(super) fn manifest(&self, version: &str) -> Result<Manifest> {
         let version: Version = version.parse()?;
         let text = fs::read_to_string(self.target(&Manifest::target(&version))?)?;
         Ok(Manifest::parse(&text)?)
     }
 
-    fn whole(&self, part: &Part) -> Result<Vec<u8>> {
+    pub(super) fn whole(&self, part: &Part) -> Result<Vec<u8>> {
         Ok(zstd::decode_all(fs::File::open(self.target(&part.whole.target)?)?)?)
     }
 
@@ -116,11 +116,11 @@ impl Operator {
     }
 }
 
-fn done(command: &mut Command) -> Result<()> {
+pub(super) fn done(command: &mut Command) -> Result<()> {
     run(command).map(drop)
 }
 
-fn said(output: &Output) -> String {
+pub(super) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

@@ -10,6 +10,7 @@ mod bytes; // integers and text in the firmware's little-endian form
 pub mod entries; // the node's own boot entries, and the order of all
 mod option; // EFI_LOAD_OPTION
 mod path; // device paths
+pub mod signatures; // whose programs the firmware starts
 #[cfg(test)]
 mod tests;
 

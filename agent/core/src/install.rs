@@ -18,6 +18,7 @@ use crate::bundle::Bundle;
 use crate::config::Disk;
 use crate::disks::Block;
 use crate::keep::Kept;
+use crate::release::Manifest;
 use crate::status::problem;
 use crate::subject::{OnFailure, Plan, Subject};
 
@@ -171,6 +172,22 @@ pub enum Step {
     BootNext(String),
     /// Start the machine anew.
     Reboot,
+}
+
+impl Release {
+    /// What a release's partitions are called.
+    pub fn of(manifest: &Manifest) -> Self {
+        let Manifest { version, root_hash, .. } = manifest;
+        Self { label: version.label(), data: root_hash.data(), tree: root_hash.tree() }
+    }
+}
+
+impl Slot {
+    /// The one beside it.
+    #[must_use]
+    pub fn other(self) -> Self {
+        Self(1 - self.0.min(1))
+    }
 }
 
 impl Desired {

@@ -37,5 +37,6 @@ pub mod sighting; // what a node without a bundle tells the person in front of i
 pub mod status; // what a node says about itself
 pub mod subject; // the one trait: Desired, Observed, Step, plan()
 pub mod turns; // which coordinator may restart its part of a service next
+pub mod update; // from one release to another, on a disk that was installed
 pub mod version; // versions, and which of two is newer
 pub mod zookeeper; // the coordinator's ZooKeeper server and its data directory

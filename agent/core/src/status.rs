@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gate::Said;
 use crate::quorum::Data;
-use crate::turns;
+use crate::{turns, update};
 
 pub mod text; // for a person
 
@@ -167,6 +167,9 @@ pub struct NodeStatus {
     /// What the gate says: a release on trial, releases that have failed here; `None`: it has nothing to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<Said>,
+    /// Where the node's updates stand; `None`: nobody has wished for one in this boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<update::State>,
 }
 
 /// Whether another node's agent answers.

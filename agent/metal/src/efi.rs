@@ -106,7 +106,10 @@ impl Variables {
     }
 
     /// A variable's value; `None` if there is no such variable.
-    fn read(&self, name: &str, vendor: &str) -> Result<Option<Vec<u8>>> {
+    ///
+    /// # Errors
+    /// Reading fails.
+    pub fn read(&self, name: &str, vendor: &str) -> Result<Option<Vec<u8>>> {
         match fs::read(self.at(name, vendor)) {
             Ok(value) => Ok(value.get(4..).map(<[u8]>::to_vec)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

@@ -12,6 +12,11 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use object::read::pe::PeFile64;
 use object::{Object as _, ObjectSection as _, ReadCache};
 use trilith_core::boot::RootHash;
+use trilith_core::update::Name;
+
+mod systems; // what boots, what is staged, and how one becomes the other
+
+pub use systems::{Op, activate, bless, carry_out, demote, free, stage, systems};
 
 /// The boot loader, in its own place and in the one where firmware looks that remembers nothing.
 const LOADERS: [&str; 2] = ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI"];
@@ -46,19 +51,29 @@ pub fn place(esp: &Path, release_esp: &Path) -> Result<()> {
     copy(&system, &esp.join(SYSTEMS).join(name))
 }
 
-/// Removes every system whose root has none of these hashes, and what was never finished.
+/// Removes every system whose root has none of these hashes, staged ones too, and what was never finished.
 ///
 /// # Errors
 /// Reading or removing fails.
 pub fn retire(esp: &Path, keep: &[RootHash]) -> Result<()> {
-    let folder = esp.join(SYSTEMS);
-    for system in files(&folder)? {
-        if !root_of(&system).is_some_and(|root| keep.contains(&root)) {
-            fs::remove_file(&system)
-                .with_context(|| format!("cannot remove {}", shown(&system)))?;
+    for folder in [esp.join(SYSTEMS), esp.join(systems::STAGED)] {
+        for system in files(&folder)? {
+            let is_kept = || root_of(&system).is_some_and(|root| keep.contains(&root));
+            if !is_system(&system) || !is_kept() {
+                fs::remove_file(&system)
+                    .with_context(|| format!("cannot remove {}", shown(&system)))?;
+            }
+        }
+        if folder.is_dir() {
+            settle(&folder)?;
         }
     }
-    settle(&folder)
+    Ok(())
+}
+
+/// Whether a boot loader would take a file of this name.
+fn is_system(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| Name::of(name).is_some())
 }
 
 /// The medium that the node was installed from, by its disk's UUID. `None` if that was never finished.
@@ -216,4 +231,4 @@ fn shown(path: &Path) -> std::path::Display<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

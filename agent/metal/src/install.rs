@@ -12,11 +12,10 @@ use trilith_core::subject::{Plan, Subject as _};
 use crate::block::{self, Device, Devices, News};
 use crate::mounted::{Mounted, Way};
 use crate::state::{self, State};
-use crate::{boot_entries, esp, exec, repart, table};
+use crate::{boot_entries, esp, exec, repart, slot, table};
 
 mod look; // every disk, and what is on it
 mod pace; // pauses between tries
-mod slot; // the release, copied and read back
 mod tell; // what is said of it
 mod told; // how often the firmware was told to start a disk
 mod wish; // what the agent wishes for

@@ -11,10 +11,11 @@ pub mod exec; // the one door to other programs
 pub mod install; // the installation of a node on a disk
 pub mod keep; // the disk of a node's /var that is not installed
 pub mod machine; // what tells this machine from others
-mod mounted; // a file system for a moment
+pub mod mounted; // a file system for a moment
 mod repart; // partitions, as definitions ask for them
 pub mod root; // stage `root`: the disk that was booted, and its root
+pub mod slot; // a release in a slot
 mod state; // what /var holds from the beginning
-mod table; // the partition table
+pub mod table; // the partition table
 pub mod trial; // the trial of a release, as the ESP shows it
 pub mod var; // stage `var`: /var on that disk, or in memory

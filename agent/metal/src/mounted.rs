@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 /// What it is mounted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub enum Way {
     /// To be read. Nothing on the disk changes, not even what a power cut has left to be tidied up.
     Read,
     /// To be written.
@@ -17,19 +17,20 @@ pub(crate) enum Way {
 }
 
 /// A mounted file system; unmounted when it is dropped.
-pub(crate) struct Mounted {
+#[derive(Debug)]
+pub struct Mounted {
     folder: TempDir,
     is_mounted: bool,
 }
 
 impl Mounted {
     /// An EFI system partition.
-    pub(crate) fn esp(device: &str, way: Way) -> Result<Self> {
+    pub fn esp(device: &str, way: Way) -> Result<Self> {
         Self::new(device, "vfat", way, "umask=0077")
     }
 
     /// A /var.
-    pub(crate) fn var(device: &str, way: Way) -> Result<Self> {
+    pub fn var(device: &str, way: Way) -> Result<Self> {
         let options = if way == Way::Read { "noload" } else { "" };
         Self::new(device, "ext4", way, options)
     }
@@ -46,12 +47,12 @@ impl Mounted {
     }
 
     /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// Unmounts it: everything is on the disk then.
-    pub(crate) fn close(mut self) -> Result<()> {
+    pub fn close(mut self) -> Result<()> {
         self.is_mounted = false;
         umount2(self.folder.path(), MntFlags::empty()).context("cannot unmount")
     }

@@ -17,33 +17,34 @@ use uuid::Uuid;
 use crate::block::Device;
 
 /// A partition table.
-pub(crate) struct Table {
+#[derive(Debug, Clone)]
+pub struct Table {
     /// The disk's UUID in it.
-    pub(crate) uuid: String,
+    pub uuid: String,
     /// The partitions by their numbers.
-    pub(crate) parts: Vec<Part>,
+    pub parts: Vec<Part>,
 }
 
 /// Reads it. `None`: there is none.
-pub(crate) fn read(disk: &Device) -> Result<Option<Table>> {
+pub fn read(disk: &Device) -> Result<Option<Table>> {
     let path = disk.path();
     let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(parse(file, sector(disk)))
 }
 
 /// What a divided disk is divided into. `None`: it is not divided as an installed disk is.
-pub(crate) fn layout(disk: &Device) -> Result<Option<Layout>> {
+pub fn layout(disk: &Device) -> Result<Option<Layout>> {
     Ok(read(disk)?.and_then(|table| Layout::of(&table.parts)))
 }
 
 /// Takes a slot's name, and the UUIDs by which a kernel would find what was in it.
-pub(crate) fn empty(disk: &Device, slot: Slot) -> Result<()> {
+pub fn empty(disk: &Device, slot: Slot) -> Result<()> {
     let new = || (EMPTY.to_owned(), Uuid::new_v4());
     rename(disk, slot, [new(), new()])
 }
 
 /// Gives a slot the names of a release.
-pub(crate) fn name(disk: &Device, slot: Slot, release: &Release) -> Result<()> {
+pub fn name(disk: &Device, slot: Slot, release: &Release) -> Result<()> {
     let Release { label, data, tree } = release;
     rename(disk, slot, [(label.clone(), data.parse()?), (label.clone(), tree.parse()?)])
 }

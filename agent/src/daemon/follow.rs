@@ -15,6 +15,7 @@ use trilith_core::status::{BundleStatus, NodeIdentity, Problem};
 use super::Wish;
 use super::installation::Installation;
 use super::onlooker::Onlooker;
+use super::updates::Updates;
 use crate::bundle::{self, Depth, Findings, Found, Reading};
 use crate::reconcile::chain;
 use crate::report::console::Console;
@@ -55,6 +56,7 @@ pub(super) struct Follower {
     warned: Option<Problem>,
     onlooker: Onlooker,
     installation: Installation,
+    updates: Updates,
 }
 
 /// The bundle in force.
@@ -94,7 +96,10 @@ impl Follower {
             warned,
             onlooker,
             installation: Installation::default(),
+            updates: Updates::default(),
         };
+        follower.updates.listen()?;
+        follower.report.set_update(Updates::state());
         follower.read().await;
         Ok(follower)
     }
@@ -108,7 +113,7 @@ impl Follower {
                 self.report.set_sighting(&self.onlooker.shown);
             }
             self.keep().await;
-            // Cancel safety: `Watch::changed`, `Installation::changed` and `Signal::recv` say of themselves that they
+            // Cancel safety: `Watch::changed`, `Installation::changed`, `Updates::changed` and `Signal::recv` say of themselves that they
             // are; the onlooker only waits, for something that stays true until it looks.
             tokio::select! {
                 changed = self.files.changed() => {
@@ -124,6 +129,7 @@ impl Follower {
                 () = self.installation.changed() => {
                     self.report.set_installation(Some(Installation::text()));
                 }
+                () = self.updates.changed() => self.report.set_update(Updates::state()),
                 () = sleep(KEEP_AGAIN), if self.unkept.is_some() => {}
                 () = sleep(CLOCK) => self.tell(),
             }

@@ -136,6 +136,7 @@ mod tests {
             sighting: None,
             installation: None,
             trial: None,
+            update: None,
         }
     }
 

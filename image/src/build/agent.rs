@@ -13,7 +13,7 @@ use super::tools::Tools;
 use crate::exec;
 
 /// The agent's programs, and where they lie in the image: those that no person calls apart.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("trilithd", "usr/bin"),
     ("trilith-rados", "usr/lib/trilith"),
     ("trilith-console", "usr/lib/trilith"),
@@ -21,16 +21,18 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("trilith-install", "usr/lib/trilith"),
     ("trilith-boot-entries", "usr/lib/trilith"),
     ("trilith-gate", "usr/lib/trilith"),
+    ("trilith-update", "usr/lib/trilith"),
 ];
 
 /// The crates that they are made of.
-const CRATES: [&str; 6] = [
+const CRATES: [&str; 7] = [
     "trilith-agent",
     "trilith-console",
     "trilith-gate",
     "trilith-metal",
     "trilith-netboot",
     "trilith-tpm",
+    "trilith-update",
 ];
 
 /// What the initrd calls, and where it lies there.

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::store::{Offline, Online, VERSION};
-use super::{Folders, make, tuf, write_public};
+use super::{Folders, make, show, tuf, write_public};
 use crate::exit::Exit;
 use crate::release::files;
 use crate::vault::{Lock, Protection, Vault};
@@ -61,6 +61,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     eprintln!("{}: signs releases", online.display());
     eprintln!("{}: says who may sign them; keep it apart, and keep a copy", offline.display());
     eprintln!("{}: what nodes trust from the beginning", roots.join("1.root.json").display());
+    eprintln!("for the cluster file's `update`:\n{}", show::trust(&first));
     Ok(Exit::Ok)
 }
 

@@ -40,8 +40,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     }
     let (version, expires) = (roots.newest.version, roots.newest.expires);
     writeln!(text, "root: version {version}, until {expires}")?;
+    let first = roots.files.first().context("there is no first root")?;
+    writeln!(text, "for the cluster file's `update`:\n{}", trust(first))?;
     config::print(&text)?;
     Ok(Exit::Ok)
+}
+
+/// The line of the cluster file by which nodes trust these keys: all others follow from the first root.
+pub(super) fn trust(first: &[u8]) -> String {
+    format!("  trust: {}", crate::build::hex(&Sha256::digest(first)))
 }
 
 /// The certificates of a PEM file, in DER.

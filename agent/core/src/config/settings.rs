@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NetworkName;
 use crate::names::{
-    Asn, ByteSize, Channel, Endpoint, HttpUrl, LabelKey, Period, SecretName, TimeOfDay,
+    Asn, ByteSize, Channel, Endpoint, HttpUrl, LabelKey, Period, SecretName, Sha256, TimeOfDay,
 };
 
 /// Settings of services.
@@ -217,10 +217,19 @@ impl Bfd {
 pub struct Update {
     /// The base of the release server.
     pub source: HttpUrl,
+    /// The SHA-256 of the first root of the keys that sign them.
+    pub trust: Sha256,
     /// Which releases.
     pub channel: Channel,
     /// When nodes may restart; `None`: at any time.
     pub window: Option<Window>,
+    /// How long a node may take to prove a release.
+    pub trial: Period,
+}
+
+impl Update {
+    /// How long that is where the cluster file says nothing.
+    pub const TRIAL: Period = Period::seconds(15 * 60);
 }
 
 /// A weekly time in which nodes may restart. It may pass midnight.

@@ -83,7 +83,7 @@ pub(super) fn settings(config: &Config) -> Section {
     facts.extend(ceph_facts(ceph));
     facts.extend(postgres_facts(postgres));
     facts.extend(zookeeper_facts(zookeeper));
-    facts.push(update_fact(update.as_ref()));
+    facts.extend(update_facts(update.as_ref()));
     facts.extend(report_facts(logging, metrics));
     let keys = config.ssh_keys.len();
     facts.push(match keys {
@@ -154,12 +154,16 @@ fn report_facts(logging: &Logging, metrics: &Metrics) -> Vec<Fact> {
     ]
 }
 
-fn update_fact(update: Option<&Update>) -> Fact {
-    let Some(Update { source, channel, window }) = update else {
-        return fact("updates", "by hand", "no update is given");
+fn update_facts(update: Option<&Update>) -> Vec<Fact> {
+    let Some(Update { source, trust, channel, window, trial }) = update else {
+        return vec![fact("updates", "by hand", "no update is given")];
     };
     let window = window.as_ref().map_or_else(|| "at any time".to_owned(), describe);
-    fact("updates", format!("{channel} from {source}, {window}"), "given")
+    vec![
+        fact("updates", format!("{channel} from {source}, {window}"), "given"),
+        fact("updates trust", trust, "given: releases are signed by whom this root names"),
+        setting("updates trial", trial, &Update::TRIAL),
+    ]
 }
 
 fn describe(window: &Window) -> String {

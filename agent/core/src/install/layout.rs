@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Release, Slot};
 use crate::boot::{ROOT_TYPE as ROOT, RootHash, VAR_TYPE};
-use crate::version;
+use crate::version::{self, Version};
 
 /// The label of a slot with nothing in it.
 pub const EMPTY: &str = "_empty";
@@ -75,6 +75,24 @@ impl Layout {
                 (Slot(usize::from(version::compare(label(1), label(0)).is_lt())), false)
             }
         }
+    }
+
+    /// The slot that this root is in.
+    pub fn slot_running(&self, root: &RootHash) -> Option<Slot> {
+        let is_it =
+            |(data, tree): &(Part, Part)| data.uuid == root.data() && tree.uuid == root.tree();
+        self.slots.iter().position(is_it).map(Slot)
+    }
+
+    /// The version of the release in a slot, if there is one.
+    pub fn version(&self, slot: Slot) -> Option<Version> {
+        let (root, tree) = self.slots.get(slot.0)?;
+        Version::of_label(&root.label).filter(|_| root.label == tree.label)
+    }
+
+    /// Whether nothing that has a name is in a slot.
+    pub fn is_free_slot(&self, slot: Slot) -> bool {
+        self.slots.get(slot.0).is_some_and(is_free)
     }
 
     /// The roots that may still be started when this release is installed. A newer one may not: the boot loader would take

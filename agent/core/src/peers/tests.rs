@@ -25,6 +25,7 @@ fn status() -> NodeStatus {
         sighting: None,
         installation: None,
         trial: None,
+        update: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{NodeStatus, State, SubjectStatus};
 use crate::gate::Said;
+use crate::update;
 
 /// What is new since `before`: a line for who the node is, for each problem of a bundle and for each subject that
 /// entered another state.
@@ -19,6 +20,11 @@ pub fn news(before: Option<&NodeStatus>, now: &NodeStatus) -> Vec<String> {
     }
     if before.is_none_or(|before| before.trial != now.trial) {
         lines.extend(now.trial.iter().flat_map(Said::lines));
+    }
+    // How far it is, is no news.
+    let update = |status: &NodeStatus| status.update.as_ref().map(update::State::news);
+    if before.and_then(update) != update(now) {
+        lines.extend(update(now).into_iter().flatten().map(|line| format!("update: {line}")));
     }
     for (name, subject) in &now.subjects {
         let old = before.and_then(|before| before.subjects.get(name));
@@ -60,6 +66,9 @@ pub fn full(status: &NodeStatus, now: u64) -> String {
     }
     for (name, subject) in &status.subjects {
         subject_lines(&mut text, name, subject, now);
+    }
+    for line in status.update.iter().flat_map(update::State::lines) {
+        let _ = writeln!(text, "update: {line}");
     }
     for (name, peer) in &status.peers {
         let since = span(now.saturating_sub(peer.since));
@@ -135,6 +144,7 @@ mod tests {
             sighting: None,
             installation: None,
             trial: None,
+            update: None,
         }
     }
 
@@ -177,6 +187,21 @@ installing on sda: copying the release: 10 %
         second.installation = Some("not installed\n  sda: foreign".into());
         assert_eq!(news(Some(&first), &second), ["not installed", "  sda: foreign"]);
         assert!(news(Some(&second), &second).is_empty());
+    }
+
+    #[test]
+    fn an_update_is_told_with_its_progress_and_its_progress_is_no_news() {
+        let mut first = status(State::Converged, State::Converged);
+        let progress = |done| Some(update::Progress { done, of: 8 });
+        let doing = Some("fetch the release into slot B".into());
+        first.update =
+            Some(update::State { doing, progress: progress(3), ..update::State::default() });
+        assert!(full(&first, 4060).ends_with("update: fetch the release into slot B: 37 %\n"));
+        let mut second = first.clone();
+        second.update.as_mut().unwrap().progress = progress(4);
+        assert!(news(Some(&first), &second).is_empty());
+        second.update.as_mut().unwrap().doing = Some("read slot B back".into());
+        assert_eq!(news(Some(&first), &second), ["update: read slot B back"]);
     }
 
     #[test]

@@ -14,6 +14,10 @@ use crate::config::{
 };
 use crate::names::{ByteSize, Channel, Count, LabelKey, Period};
 
+/// The shortest and the longest trial of a release.
+const MIN_TRIAL: Period = Period::seconds(60);
+const MAX_TRIAL: Period = Period::seconds(2 * 3600);
+
 /// Ceph.
 pub(super) fn ceph(check: Check<'_>, file: &RawFile, nodes: &[MergedNode]) -> Option<Ceph> {
     if matches!(file.ceph, Given::Wrong) {
@@ -200,9 +204,29 @@ pub(super) fn update(check: Check<'_>, file: &RawFile) -> Result<Option<Update>,
     };
     let help = "write `source: https://os.example.net/trilith`";
     let source = check.need(&raw.source, spot, "source", help);
+    let help = "write the line `trust: …` that `trilith keys show --keys DIR` prints: who signs the releases";
+    let trust = check.need(&raw.trust, spot, "trust", help);
     let channel = given_or(&raw.channel, Channel::stable());
     let window = raw.window.at().and_then(|(window, spot)| self::window(check, window, spot));
-    Ok(Some(Update { source: source.ok_or(Told)?, channel, window }))
+    let trial = trial(check, &raw.trial);
+    Ok(Some(Update {
+        source: source.ok_or(Told)?,
+        trust: trust.ok_or(Told)?,
+        channel,
+        window,
+        trial,
+    }))
+}
+
+/// How long a node may take to prove a release.
+fn trial(check: Check<'_>, trial: &Given<Period>) -> Period {
+    if let Some((period, spot)) = trial.at()
+        && !(MIN_TRIAL..=MAX_TRIAL).contains(period)
+    {
+        let reason = "a trial is 1m to 2h: shorter ends before services are up, longer keeps the next node waiting";
+        check.tell(error(spot, reason).help("write `trial: 15m`"));
+    }
+    given_or(trial, Update::TRIAL)
 }
 
 fn window(check: Check<'_>, raw: &RawWindow, spot: Spot) -> Option<Window> {

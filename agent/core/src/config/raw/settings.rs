@@ -7,7 +7,8 @@ use super::{Address, List};
 use crate::config::given::Given;
 use crate::config::{LogProtocol, NetworkName, Weekday};
 use crate::names::{
-    Asn, ByteSize, Channel, Count, Endpoint, HttpUrl, LabelKey, Period, SecretName, TimeOfDay,
+    Asn, ByteSize, Channel, Count, Endpoint, HttpUrl, LabelKey, Period, SecretName, Sha256,
+    TimeOfDay,
 };
 
 /// Ceph.
@@ -133,14 +134,20 @@ pub(in crate::config) struct RawBfd {
 /// Where new releases come from.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(rename = "Update", extend("required" = ["source"]))]
+#[schemars(rename = "Update", extend("required" = ["source", "trust"]))]
 pub(in crate::config) struct RawUpdate {
     /// The base URL of the release server.
     pub(in crate::config) source: Given<HttpUrl>,
+    /// The SHA-256 of the first root of the keys that sign the releases, as
+    /// `trilith keys show` prints it.
+    pub(in crate::config) trust: Given<Sha256>,
     /// Which releases. Default: stable.
     pub(in crate::config) channel: Given<Channel>,
     /// When nodes may restart. Default: at any time.
     pub(in crate::config) window: Given<RawWindow>,
+    /// How long a node that was upgraded may take to be what it was before,
+    /// until it goes back by itself. Default: 15m.
+    pub(in crate::config) trial: Given<Period>,
 }
 
 /// When nodes may restart. It may pass midnight.

@@ -1,4 +1,4 @@
-//! The release, copied into a slot and read back.
+//! A release in a slot: copied there, and read back.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -14,10 +14,10 @@ const CHUNK: usize = 4 << 20;
 const TELL: u64 = 10;
 
 /// Copies devices, one after the other, from the first of each pair to the second; says how far it is.
-pub(super) fn copy(
-    pairs: &[(&String, &String)],
-    mut tell: impl FnMut(u64) -> Result<()>,
-) -> Result<()> {
+///
+/// # Errors
+/// Reading or writing fails, or there is no room.
+pub fn copy(pairs: &[(&String, &String)], mut tell: impl FnMut(u64) -> Result<()>) -> Result<()> {
     let sizes = pairs.iter().map(|(from, _)| size(from)).collect::<Result<Vec<_>>>()?;
     let total = sizes.iter().sum::<u64>().max(1);
     let (mut done, mut told) = (0, 0);
@@ -42,18 +42,32 @@ pub(super) fn copy(
             }
         }
         target.sync_all().with_context(writing)?;
-        // From now on it is read from the disk.
-        exec::run("blockdev", &["--flushbufs", to])?;
+        forget(to)?;
     }
     Ok(())
 }
 
-fn size(device: &str) -> Result<u64> {
+/// Has a device be read from the disk from now on, not from memory.
+///
+/// # Errors
+/// It is none.
+pub fn forget(device: &str) -> Result<()> {
+    exec::run("blockdev", &["--flushbufs", device])
+}
+
+/// How many bytes a device has.
+///
+/// # Errors
+/// It is not there.
+pub fn size(device: &str) -> Result<u64> {
     let end = File::open(device).and_then(|mut device| device.seek(SeekFrom::End(0)));
     end.with_context(|| format!("cannot read {device}"))
 }
 
 /// Reads every block of a root, and of its hash tree, against the root's hash.
-pub(super) fn verify(root: &str, tree: &str, hash: &RootHash) -> Result<()> {
+///
+/// # Errors
+/// It is another root.
+pub fn verify(root: &str, tree: &str, hash: &RootHash) -> Result<()> {
     exec::run("veritysetup", &["verify", root, tree, &hash.to_string()])
 }

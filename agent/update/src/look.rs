@@ -1,0 +1,102 @@
+//! What there is: the disk that was booted, its slots, and what is on its ESP. Nothing is changed by looking.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use trilith_core::boot::{self, Boot, RootHash};
+use trilith_core::install::Layout;
+use trilith_core::update::{Disk, Esp, FAILED, Failed, Failures, Observed};
+use trilith_metal::block::{Device, Devices};
+use trilith_metal::mounted::{Mounted, Way};
+use trilith_metal::{esp, slot, table};
+
+use crate::memory::{FOLDER, Memory};
+
+/// This machine.
+pub(crate) struct Machine {
+    devices: Devices,
+    /// Where the ESP is mounted, if somebody else has done that.
+    esp: Option<PathBuf>,
+}
+
+impl Machine {
+    pub(crate) fn new(esp: Option<PathBuf>) -> Self {
+        Self { devices: Devices::here(), esp }
+    }
+
+    /// Everything but what the source has, and what was done for this wish.
+    pub(crate) fn observe(&self) -> Result<Observed> {
+        let disk = match self.disk()? {
+            Some(disk) => self.installed(&disk)?,
+            None => None,
+        };
+        let begun = Memory::read(Path::new(FOLDER))?.map(|memory| memory.root_hash);
+        Ok(Observed { disk, running: running()?, begun, failed: failed()?, ..Observed::default() })
+    }
+
+    /// The disk that was booted; `None`: a medium, or the network.
+    pub(crate) fn disk(&self) -> Result<Option<Device>> {
+        let told = Path::new(boot::FOLDER).join(boot::FILE);
+        let told = fs::read_to_string(&told).context("the initrd has left no word")?;
+        let boot: Boot = serde_yaml::from_str(&told).context("the initrd has left another word")?;
+        if boot.leaves_no_trace() { Ok(None) } else { self.devices.named(&boot.disk).map(Some) }
+    }
+
+    fn installed(&self, disk: &Device) -> Result<Option<Disk>> {
+        let Some(layout) = table::layout(disk)? else { return Ok(None) };
+        let size = |number: u32| slot::size(&device(disk, number)?.display().to_string());
+        let room = |at: usize| {
+            let (root, tree) = &layout.slots[at];
+            Ok::<_, anyhow::Error>((size(root.number)?, size(tree.number)?))
+        };
+        let room = [room(0)?, room(1)?];
+        let esp = self.on_esp(disk, &layout, Way::Read, |esp| {
+            Ok(Esp { free: esp::free(esp)?, systems: esp::systems(esp)? })
+        })?;
+        Ok(Some(Disk { layout, room, esp }))
+    }
+
+    /// Does something on the ESP.
+    pub(crate) fn on_esp<T>(
+        &self,
+        disk: &Device,
+        layout: &Layout,
+        way: Way,
+        work: impl FnOnce(&Path) -> Result<T>,
+    ) -> Result<T> {
+        if let Some(folder) = &self.esp {
+            return work(folder);
+        }
+        let device = device(disk, layout.esp.number)?;
+        let esp = Mounted::esp(device.to_str().context("a device without a name")?, way)?;
+        let done = work(esp.path())?;
+        esp.close()?;
+        Ok(done)
+    }
+}
+
+/// The device of a partition.
+pub(crate) fn device(disk: &Device, number: u32) -> Result<PathBuf> {
+    let device = disk.partition(number);
+    device.with_context(|| format!("partition {number} of {} is not there", disk.name))
+}
+
+fn running() -> Result<Option<RootHash>> {
+    let arguments = fs::read_to_string("/proc/cmdline").context("no kernel command line")?;
+    Ok(RootHash::of_command_line(&arguments))
+}
+
+/// What the gate remembers.
+fn failed() -> Result<Vec<Failed>> {
+    match fs::read_to_string(FAILED) {
+        Ok(text) => {
+            let all: Failures = serde_yaml::from_str(&text)
+                .with_context(|| format!("{FAILED} says what nobody understands"))?;
+            Ok(all.0)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| format!("cannot read {FAILED}")),
+    }
+}

@@ -1,0 +1,58 @@
+//! What is said of an update: to the agent, and to the journal.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use trilith_core::update::{Progress, STATE, State};
+
+/// Says what there is to say, once.
+pub(crate) struct Teller {
+    said: RefCell<(State, String)>,
+}
+
+impl Teller {
+    pub(crate) fn new() -> Result<Self> {
+        let folder = Path::new(STATE).parent().context("no folder")?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(Self { said: RefCell::default() })
+    }
+
+    /// Changes what is said.
+    pub(crate) fn say(&self, change: impl FnOnce(&mut State)) -> Result<()> {
+        let mut said = self.said.borrow_mut();
+        let mut state = said.0.clone();
+        change(&mut state);
+        if state == said.0 && !said.1.is_empty() {
+            return Ok(());
+        }
+        let lines = state.lines().join("; ");
+        if lines != said.1 {
+            eprintln!("{lines}");
+        }
+        let text = serde_yaml::to_string(&state)?;
+        *said = (state, lines);
+        let beside = format!("{STATE}.new");
+        let put = fs::write(&beside, text).and_then(|()| fs::rename(&beside, STATE));
+        put.with_context(|| format!("cannot write {STATE}"))
+    }
+
+    /// What is being done.
+    pub(crate) fn doing(&self, words: &str) -> Result<()> {
+        self.say(|state| {
+            (state.doing, state.progress) = (Some(words.to_owned()), None);
+            (state.failed, state.refused) = (None, Vec::new());
+        })
+    }
+
+    /// How far that is, if it is another per cent.
+    pub(crate) fn progress(&self, done: u64, of: u64, fetched: u64) -> Result<()> {
+        let progress = Progress { done, of };
+        let same = |before: &Progress| before.percent() == progress.percent();
+        if self.said.borrow().0.progress.as_ref().is_some_and(same) {
+            return Ok(());
+        }
+        self.say(|state| (state.progress, state.fetched) = (Some(progress), fetched))
+    }
+}
