@@ -52,13 +52,13 @@ mod tests {
         System { name: name.parse().unwrap(), root: None, staged }
     }
 
-    fn before(version: &str) -> Option<Before> {
-        Some(Before::unknown(version.parse().unwrap()))
+    fn before(version: &str) -> Before {
+        Before::unknown(version.parse().unwrap())
     }
 
-    fn why(version: &str) -> Option<Why> {
+    fn why(version: &str) -> Why {
         let version = version.parse().unwrap();
-        Some(Why { version, root: None, why: "ceph: gone".into(), over: true })
+        Why { version, root: None, why: "ceph: gone".into(), over: true }
     }
 
     fn sentence(
@@ -74,17 +74,23 @@ mod tests {
     fn a_release_without_tries_has_failed_and_says_why_if_it_could() {
         let systems = [system("trilith_1.efi", false), system("trilith_2+0-3.efi", false)];
         let told = "it did not prove itself in time: ceph: gone";
-        assert_eq!(sentence(before("2"), why("2"), "1", &systems).as_deref(), Some(told));
-        assert_eq!(sentence(before("2"), None, "1", &systems).as_deref(), Some(NO_WORD));
+        assert_eq!(
+            sentence(Some(before("2")), Some(why("2")), "1", &systems).as_deref(),
+            Some(told)
+        );
+        assert_eq!(sentence(Some(before("2")), None, "1", &systems).as_deref(), Some(NO_WORD));
         // Of an earlier trial.
-        assert_eq!(sentence(before("2"), why("1.5"), "1", &systems).as_deref(), Some(NO_WORD));
+        assert_eq!(
+            sentence(Some(before("2")), Some(why("1.5")), "1", &systems).as_deref(),
+            Some(NO_WORD)
+        );
         // Its last try, or it was the last that there was.
-        assert_eq!(sentence(before("2"), None, "2", &systems), None);
+        assert_eq!(sentence(Some(before("2")), None, "2", &systems), None);
         // It has lost its tries for an older release.
         assert_eq!(sentence(None, None, "1", &systems), None);
         let mut list = systems;
         list[1].root = Some(RootHash::try_from("a".repeat(64)).unwrap());
-        let failed = fallen(before("2"), None, "1", &list).unwrap();
+        let failed = fallen(Some(before("2")), None, "1", &list).unwrap();
         assert_eq!((failed.version, failed.root), ("2".parse().unwrap(), list[1].root.clone()));
     }
 
@@ -92,17 +98,21 @@ mod tests {
     fn a_release_that_may_still_come_has_not_failed() {
         let old = system("trilith_1.efi", false);
         let staged = [old.clone(), system("trilith_2.efi", true)];
-        assert_eq!(sentence(before("2"), None, "1", &staged), None, "not activated");
+        assert_eq!(sentence(Some(before("2")), None, "1", &staged), None, "not activated");
         let left = [old.clone(), system("trilith_2+2-1.efi", false)];
-        assert_eq!(sentence(before("2"), why("2"), "1", &left), None, "somebody chose the old one");
-        assert_eq!(sentence(before("2"), None, "1", &[old]).as_deref(), Some(GONE));
+        assert_eq!(
+            sentence(Some(before("2")), Some(why("2")), "1", &left),
+            None,
+            "somebody chose the old one"
+        );
+        assert_eq!(sentence(Some(before("2")), None, "1", &[old]).as_deref(), Some(GONE));
     }
 
     #[test]
     fn it_is_recorded_once() {
         let folder = tempfile::tempdir().unwrap();
         let kept = Kept::new(folder.path().to_owned());
-        kept.remember(&before("2").unwrap()).unwrap();
+        kept.remember(&before("2")).unwrap();
         let systems = [system("trilith_2+0-3.efi", false)];
         record(&kept, "1", &systems, 5).unwrap();
         record(&kept, "1", &systems, 9).unwrap();
