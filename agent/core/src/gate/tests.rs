@@ -25,10 +25,7 @@ fn shown(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Proven => "proven\n".into(),
         Verdict::Inconclusive { reason } => format!("inconclusive: {reason}\n"),
-        Verdict::Waiting { reasons } => {
-            let lines: String = reasons.iter().map(|reason| format!("  {reason}\n")).collect();
-            format!("waiting\n{lines}")
-        }
+        Verdict::Waiting { reasons } => format!("waiting\n  {}\n", reasons.join("\n  ")),
     }
 }
 
