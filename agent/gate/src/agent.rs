@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::Request;
 use hyper::body::Bytes;
@@ -40,9 +40,10 @@ pub(crate) async fn look(socket: &Path, booted: &Path) -> Now {
 /// # Errors
 /// It is away, hangs, or answers something else.
 pub(crate) async fn status(socket: &Path) -> Result<NodeStatus> {
-    let answer = timeout(PATIENCE, ask(socket)).await;
-    let bytes = answer.with_context(|| format!("no answer within {} s", PATIENCE.as_secs()))??;
-    serde_json::from_slice(&bytes).context("its answer is no status")
+    let Ok(answer) = timeout(PATIENCE, ask(socket)).await else {
+        bail!("no answer within {} s", PATIENCE.as_secs());
+    };
+    serde_json::from_slice(&answer?).context("its answer is no status")
 }
 
 async fn ask(socket: &Path) -> Result<Bytes> {

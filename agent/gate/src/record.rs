@@ -75,12 +75,18 @@ mod tests {
     fn a_release_without_tries_has_failed_and_says_why_if_it_could() {
         let systems = [system("trilith_1.efi", false), system("trilith_2+0-3.efi", false)];
         let told = "it did not prove itself in time: ceph: gone";
-        assert_eq!(sentence(before("2"), why("2"), "1", &systems).as_deref(), Some(told));
-        assert_eq!(sentence(before("2"), None, "1", &systems).as_deref(), Some(NO_WORD));
+        assert_eq!(
+            sentence(Some(before("2")), Some(why("2")), "1", &systems).as_deref(),
+            Some(told)
+        );
+        assert_eq!(sentence(Some(before("2")), None, "1", &systems).as_deref(), Some(NO_WORD));
         // Of an earlier trial.
-        assert_eq!(sentence(before("2"), why("1.5"), "1", &systems).as_deref(), Some(NO_WORD));
+        assert_eq!(
+            sentence(Some(before("2")), Some(why("1.5")), "1", &systems).as_deref(),
+            Some(NO_WORD)
+        );
         // Its last try, or it was the last that there was.
-        assert_eq!(sentence(before("2"), None, "2", &systems), None);
+        assert_eq!(sentence(Some(before("2")), None, "2", &systems), None);
         // It has lost its tries for an older release.
         assert_eq!(sentence(None, None, "1", &systems), None);
         let mut list = systems;
@@ -93,10 +99,14 @@ mod tests {
     fn a_release_that_may_still_come_has_not_failed() {
         let old = system("trilith_1.efi", false);
         let staged = [old.clone(), system("trilith_2.efi", true)];
-        assert_eq!(sentence(before("2"), None, "1", &staged), None, "not activated");
+        assert_eq!(sentence(Some(before("2")), None, "1", &staged), None, "not activated");
         let left = [old.clone(), system("trilith_2+2-1.efi", false)];
-        assert_eq!(sentence(before("2"), why("2"), "1", &left), None, "somebody chose the old one");
-        assert_eq!(sentence(before("2"), None, "1", &[old]).as_deref(), Some(GONE));
+        assert_eq!(
+            sentence(Some(before("2")), Some(why("2")), "1", &left),
+            None,
+            "somebody chose the old one"
+        );
+        assert_eq!(sentence(Some(before("2")), None, "1", &[old]).as_deref(), Some(GONE));
     }
 
     #[test]

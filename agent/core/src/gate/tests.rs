@@ -25,9 +25,7 @@ fn shown(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Proven => "proven\n".into(),
         Verdict::Inconclusive { reason } => format!("inconclusive: {reason}\n"),
-        Verdict::Waiting { reasons } => reasons
-            .iter()
-            .fold("waiting\n".to_owned(), |lines, reason| lines + "  " + reason + "\n"),
+        Verdict::Waiting { reasons } => format!("waiting\n  {}\n", reasons.join("\n  ")),
     }
 }
 
