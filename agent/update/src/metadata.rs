@@ -2,6 +2,7 @@
 //! nobody shows an older list than one that was seen before.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -62,8 +63,8 @@ impl Releases {
         let loader = RepositoryLoader::new(&root, url("metadata")?, url("targets")?);
         let expiry = ExpirationEnforcement::from(trust.clock);
         let loader = loader.transport(Asked(source.clone())).datastore(&new);
-        let loaded = loader.expiration_enforcement(expiry).load().await;
-        let repository = loaded.map_err(|error| told(&error))?;
+        let repository = loader.expiration_enforcement(expiry).load().await;
+        let repository = repository.map_err(|error| told(&error))?;
         keep(&new, &seen)?;
         let mut targets = HashMap::new();
         for (name, target) in repository.all_targets() {
@@ -207,5 +208,9 @@ fn told(error: &dyn std::error::Error) -> anyhow::Error {
 
 /// In hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

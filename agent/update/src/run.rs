@@ -46,7 +46,9 @@ async fn follow(options: &Options) -> Result<()> {
     let mut pauses = Pauses::new(Duration::from_secs(1), Duration::from_mins(1));
     let mut session = None;
     loop {
-        match pass(options, &machine, &teller, &mut session).await {
+        // It is large: TLS and the metadata are in it.
+        let passing = Box::pin(pass(options, &machine, &teller, &mut session));
+        match passing.await {
             // It is told to end by whoever takes the machine down.
             Ok(Outcome::Rebooting) => unistd::pause(),
             Ok(Outcome::GoneOn) => pauses.reset(),

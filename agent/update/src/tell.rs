@@ -24,13 +24,16 @@ impl Teller {
         let mut said = self.said.borrow_mut();
         let mut state = said.0.clone();
         change(&mut state);
-        if state == said.0 && !said.1.is_empty() {
+        if state == said.0 {
             return Ok(());
         }
-        let lines = state.lines().join("; ");
-        if lines != said.1 {
+        let lines = State { notes: Vec::new(), ..state.clone() }.lines().join("; ");
+        if lines != said.1 && !lines.is_empty() {
             eprintln!("{lines}");
         }
+        state.notes.iter().filter(|note| !said.0.notes.contains(note)).for_each(|note| {
+            eprintln!("{note}");
+        });
         let text = serde_yaml::to_string(&state)?;
         *said = (state, lines);
         let beside = format!("{STATE}.new");

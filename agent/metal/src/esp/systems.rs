@@ -4,6 +4,7 @@
 //! Each change is a few operations, of which each is durable before the next begins, and after each of which the boot loader
 //! finds a system that starts: a power cut between two leaves a node that boots.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -184,13 +185,19 @@ fn digest(path: &Path) -> Result<(Sha256, u64)> {
     loop {
         let length = file.read(&mut piece).with_context(failed)?;
         if length == 0 {
-            let hex: String =
-                context.finish().as_ref().iter().map(|it| format!("{it:02x}")).collect();
-            return Ok((Sha256::try_from(hex)?, size));
+            return Ok((Sha256::try_from(hex(context.finish().as_ref()))?, size));
         }
         context.update(&piece[..length]);
         size += length as u64;
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

@@ -137,7 +137,10 @@ impl World {
         let cut = Cell::new(false);
         let tell = |done: u64, _: u64| {
             cut.set(cut.get() || done >= until);
-            if cut.get() { bail!("cut off") } else { Ok(()) }
+            if cut.get() {
+                bail!("cut off");
+            }
+            Ok(())
         };
         let memory = Memory::of(self.folder.path(), &root("2")).unwrap();
         let (source, releases, folder) = (&self.source, &self.releases, self.folder.path());

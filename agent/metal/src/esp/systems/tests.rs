@@ -48,7 +48,9 @@ impl Disk {
             .collect();
         all.sort_by(|a, b| first((&a.0, a.1), (&b.0, b.1)));
         let mut count = BTreeMap::new();
-        all.iter().for_each(|it| *count.entry(it.0.as_str()).or_insert(0) += 1);
+        for it in &all {
+            *count.entry(it.0.as_str()).or_insert(0) += 1;
+        }
         assert!(count.values().all(|count| *count == 1), "one file for each release: {all:?}");
         all.into_iter().map(|(_, _, file)| file[8..file.len() - 4].to_owned()).collect()
     }
