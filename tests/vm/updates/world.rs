@@ -23,7 +23,7 @@ use trilith_tests::web::Web;
 use crate::releases::{Operator, said};
 
 /// How long one state may take to come.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_mins(5);
 
 /// Where the image has it.
 const PROGRAM: &str = "/usr/lib/trilith/trilith-update";
@@ -89,7 +89,7 @@ impl World {
 
     pub(super) fn trust(&self) -> Result<String> {
         let root = fs::read(self.operator.at("keys/roots/1.root.json"))?;
-        Ok(Sha256::digest(root).iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(format!("{:x}", Sha256::digest(root)))
     }
 
     /// Wishes for 1.0-2.
@@ -312,7 +312,7 @@ impl Updating<'_> {
 
 impl Drop for Updating<'_> {
     fn drop(&mut self) {
-        // bwrap does not take it with it if it has more rights than bwrap itself.
+        // bwrap does not always take it with it.
         for id in self.inside() {
             let _gone = kill(Pid::from_raw(id), Signal::SIGKILL);
         }
