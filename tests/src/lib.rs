@@ -24,6 +24,7 @@ pub mod qmp; // QEMU's control socket
 pub mod quorums; // where a cluster in the lab stands
 pub mod release; // a release in small
 pub mod server; // a web server with releases
+pub mod trip; // the way of a node from one release to the next
 pub mod uki; // UKIs taken apart and put together
 pub mod upgrade; // what is wished of a node that is upgraded, and where it ended
 pub mod vlan; // tagged ports in user space

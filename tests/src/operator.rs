@@ -44,6 +44,15 @@ impl Operator {
         Ok(operator)
     }
 
+    /// A new one, without releases, who goes with this value.
+    pub fn new() -> Result<Self> {
+        let temporary = TempDir::new()?;
+        let folder = temporary.path().canonicalize()?;
+        let operator = Self { folder, _temporary: Some(temporary) };
+        operator.make_keys()?;
+        Ok(operator)
+    }
+
     /// Another one with the same keys, who serves the same releases: what is signed or replaced here is not there.
     pub fn twin(&self) -> Result<Self> {
         let temporary = TempDir::new_in(artifact::target().join("vm"))?;
@@ -63,6 +72,11 @@ impl Operator {
         self.at("releases")
     }
 
+    /// The folder of keys, with the certificates in clear.
+    pub fn keys(&self) -> PathBuf {
+        self.at("keys")
+    }
+
     fn at(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -79,7 +93,7 @@ impl Operator {
         fs::write(self.at(IDENTITY), identity.to_string().expose_secret())?;
         let mut init = self.trilith(&["keys", "init", "--name", "attic"])?;
         init.arg("--recipient").arg(identity.to_public().to_string());
-        run(init.arg("--keys").arg(self.at("keys")).arg("--root-keys").arg(self.at("safe")))?;
+        run(init.arg("--keys").arg(self.keys()).arg("--root-keys").arg(self.at("safe")))?;
         Ok(())
     }
 
@@ -91,27 +105,17 @@ impl Operator {
 
     /// What opens the keys.
     fn open(&self, command: &mut Command) {
-        command.arg("--keys").arg(self.at("keys")).arg("--identity").arg(self.at(IDENTITY));
+        command.arg("--keys").arg(self.keys()).arg("--identity").arg(self.at(IDENTITY));
     }
 
     /// `trilith release` of each, the oldest first. One that is there already costs nothing.
-    fn release_all(&self, images: &[&Path]) -> Result<()> {
+    pub fn release_all(&self, images: &[&Path]) -> Result<()> {
         let mut images: Vec<(Version, &Path)> =
             images.iter().map(|image| Ok((version(image)?, *image))).collect::<Result<_>>()?;
         images.sort();
         for (version, image) in images {
-            // Of several versions in one folder the command takes the one that was built last.
             let build = TempDir::new_in(&self.folder)?;
-            let folder = image.parent().context("an image without a folder")?;
-            let own = format!("{}.", version.label());
-            for entry in fs::read_dir(folder)? {
-                let name = entry?.file_name();
-                if name.to_string_lossy().starts_with(&own) {
-                    let from = folder.join(&name);
-                    fs::hard_link(&from, build.path().join(&name))
-                        .with_context(|| format!("cannot link {}", from.display()))?;
-                }
-            }
+            gather(image, &version, build.path())?;
             let mut release = self.trilith(&["release", "--level", LEVEL])?;
             release.arg(build.path()).arg("--into").arg(self.releases());
             release.arg("--tools").arg(artifact::tools()?);
@@ -186,6 +190,21 @@ impl Operator {
         let text = |name: &str| pair[name].as_str().with_context(|| format!("db has no {name}"));
         sign(program, text("key")?, text("certificate")?)
     }
+}
+
+/// One build in a folder of its own: of several the command takes the one that was made last.
+fn gather(image: &Path, version: &Version, into: &Path) -> Result<()> {
+    let own = format!("{}.", version.label());
+    for entry in fs::read_dir(folder_of(image)?)? {
+        let (name, from) = entry.map(|entry| (entry.file_name(), entry.path()))?;
+        if name.to_string_lossy().starts_with(&own) {
+            let to = into.join(&name);
+            fs::hard_link(&from, &to)
+                .or_else(|_| fs::copy(&from, &to).map(drop))
+                .with_context(|| format!("cannot copy {}", from.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Fast rather than small.

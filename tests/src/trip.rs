@@ -103,7 +103,7 @@ pub fn whole(manifest: &Manifest) -> u64 {
 impl fmt::Display for Staged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { fetched, whole, took, memory } = self;
-        let tenths = |bytes: &u64| format!("{}.{} MiB", bytes >> 20, (bytes % (1 << 20)) * 10 >> 20);
+        let tenths = |bytes: &u64| format!("{}.{} MiB", bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20);
         write!(
             f,
             "{} fetched of {} ({} per mille), staged in {} s, at most {} of memory",

@@ -107,6 +107,11 @@ pub fn wish(node: &Node<'_>, wish: &Wish<'_>) -> Result<()> {
     put(node, WISH, &wish.text())
 }
 
+/// Takes the wish back.
+pub fn unwish(node: &Node<'_>) -> Result<()> {
+    node.ssh(&format!("rm -f {WISH}")).map(drop)
+}
+
 /// What the updater says of itself.
 pub fn state(node: &Node<'_>) -> Result<Value> {
     let text = node.ssh(&format!("cat {STATE}"))?;
@@ -127,13 +132,15 @@ pub fn wait_staged(node: &Node<'_>, version: &Version) -> Result<()> {
     staged.map_or(Ok(()), |why| bail!("{version} is refused: {why}"))
 }
 
-/// Waits until the updater refuses the wish, or says that it failed, and gives its words.
-pub fn wait_refused(node: &Node<'_>, version: &Version) -> Result<String> {
+/// Waits until the updater refuses the wish, or says that it failed, with these words; gives all of them.
+pub fn wait_refused(node: &Node<'_>, version: &Version, words: &str) -> Result<String> {
     node.console().until("the wish is refused", STAGING, || {
         let state = state(node)?;
         ensure!(state["wished"].as_str() == Some(version.as_str()), "{state:?}");
         let failed = || state["failed"].as_str().map(str::to_owned);
-        refusal(&state).or_else(failed).with_context(|| format!("{state:?}"))
+        let why = refusal(&state).or_else(failed).with_context(|| format!("{state:?}"))?;
+        ensure!(why.contains(words), "{words:?} is not in: {why}");
+        Ok(why)
     })
 }
 
@@ -218,7 +225,12 @@ impl Absence {
         absence
     }
 
-    /// The longest time that it was away since this was last asked.
+    /// The longest time that it was away so far.
+    pub fn longest(&self) -> Duration {
+        lock(&self.shared).longest
+    }
+
+    /// The same, and begins anew.
     pub fn take_longest(&self) -> Duration {
         std::mem::take(&mut lock(&self.shared).longest)
     }

@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 use anyhow::{Result, ensure};
 
 use bench::Bench;
+pub(crate) use bench::{checks_signatures, next_image};
 use cases::{Case, cases};
 use row::Row;
 

@@ -23,4 +23,5 @@ mod screen; // the status screen on the serial line
 mod site; // an image with an operator's own additions
 mod trio; // a whole cluster from one stick
 mod unknown; // a machine that no bundle has told who it is
+mod upgrade; // from release to release, and what is refused
 mod usb; // nodes that start from a medium

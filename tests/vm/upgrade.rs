@@ -2,6 +2,7 @@
 //! that it has left. Then what nobody may give it.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 use trilith_core::version::Version;
@@ -63,7 +64,7 @@ fn installed<'a>(
     network: &Network,
     cluster: &'a Cluster,
     operator: &Operator,
-    image: &std::path::Path,
+    image: &Path,
 ) -> Result<Node<'a>> {
     let mut spec = Node::spec(network, cluster, 1)?;
     spec.secure_boot = true;
@@ -99,45 +100,48 @@ fn refused_without_being_told(trip: &Trip<'_>, older: &Version) -> Result<()> {
     upgrade::wish(&trip.node, &trip.wish(older)?)?;
     let why = upgrade::wait_refused(&trip.node, older, "this is no upgrade")?;
     eprintln!("refused: {why}");
-    Ok(())
+    upgrade::unwish(&trip.node)
 }
 
 /// Metadata that have expired, that are older than what was seen, or that are signed by a key which was replaced.
 fn nobody_else_gives_releases(trip: &Trip<'_>, wished: &Version) -> Result<()> {
     // What has expired is refused only by who knows the time: here nobody else tells it.
     trip.node.ssh("chronyc local stratum 10")?;
-    let wish = Wish { back: true, ..trip.wish(wished)? };
-    let is_refused = |releases: &Operator, words: &str| -> Result<()> {
-        trip.server.serve(&releases.releases());
-        upgrade::wish(&trip.node, &wish)?;
-        let why = upgrade::wait_refused(&trip.node, wished, words)?;
-        eprintln!("refused: {why}");
-        trip.node.ssh("rm /run/trilith/update/wish.yaml").map(drop)
-    };
     let before = upgrade::look(&trip.node)?;
     let expired = trip.operator.twin()?;
     expired.refresh(0)?;
-    is_refused(&expired, "expired")?;
+    is_refused(trip, &expired, wished, "expired")?;
 
-    // Its own list is newer; one that is seen makes every older one a lie.
-    let newer = trip.operator.twin()?;
+    // A list that was seen makes every older one a lie.
+    let (newer, none) = (trip.operator.twin()?, "99".parse()?);
     newer.refresh(30)?;
     newer.refresh(30)?;
-    trip.server.serve(&newer.releases());
-    upgrade::wish(&trip.node, &wish)?;
-    upgrade::wait_staged(&trip.node, wished)?;
-    trip.node.ssh("rm /run/trilith/update/wish.yaml")?;
-    let older = trip.operator.twin()?;
-    is_refused(&Relabelled::of(&older, &wish)?.0, "version")?;
+    is_refused(trip, &newer, &none, "does not have this release")?;
+    is_refused(trip, trip.operator, wished, "previously fetched version")?;
 
+    // Whoever has stolen a key that was replaced since signs with it in vain.
     let (replaced, stolen) = (newer.twin()?, newer.twin()?);
     replaced.rotate("timestamp")?;
     replaced.refresh(30)?;
     stolen.refresh(30)?;
     let root = "metadata/2.root.json";
     fs::copy(replaced.releases().join(root), stolen.releases().join(root))?;
-    is_refused(&stolen, "signature")?;
+    is_refused(trip, &stolen, wished, "ignature threshold")?;
     let after = upgrade::look(&trip.node)?;
     ensure!(after == before, "something has changed: {before}, and now {after}");
     Ok(())
+}
+
+/// Whether a wish for a release from this folder is refused with these words.
+fn is_refused(
+    trip: &Trip<'_>,
+    releases: &Operator,
+    version: &Version,
+    words: &str,
+) -> Result<()> {
+    trip.server.serve(&releases.releases());
+    upgrade::wish(&trip.node, &Wish { back: true, ..trip.wish(version)? })?;
+    let why = upgrade::wait_refused(&trip.node, version, words)?;
+    eprintln!("refused: {why}");
+    upgrade::unwish(&trip.node)
 }

@@ -2,11 +2,11 @@
 //! old release.
 
 use std::cell::OnceCell;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use serde_yaml::Value;
 use tempfile::TempDir;
 use trilith_core::status::State;
 use trilith_core::version::Version;
@@ -20,7 +20,7 @@ use trilith_tests::operator::{Operator, version};
 use trilith_tests::server::Server;
 use trilith_tests::upgrade::{self, Wish};
 
-use crate::install::{SIZE, TARGET, the_firmware_starts_it_four_times};
+use crate::install::{SIZE, TARGET, cluster, the_firmware_starts_it_four_times};
 
 /// The new image: `ci/vm` builds it beside the other, of the same sources.
 pub(crate) fn next_image() -> Result<PathBuf> {
@@ -70,7 +70,8 @@ impl Bench {
         let network = Network::isolate()?;
         let (image, next) = (artifact::image()?, next_image()?);
         let operator = Operator::kept(&[&image, &next])?;
-        let cluster = alone()?;
+        // Node 1 is alone in the world: no quorum was ever there.
+        let cluster = cluster()?;
         let mut spec = Node::spec(&network, &cluster, 1)?;
         spec.secure_boot = secure_boot;
         spec.disks = vec![Disk::empty(TARGET, Bus::Virtio, SIZE)];
@@ -195,7 +196,8 @@ impl Bench {
         upgrade::wish(node, &self.wish(false)?)?;
         upgrade::wait_staged(node, &self.new)?;
         eprintln!("{} is staged after {} s", self.new, start.elapsed().as_secs());
-        node.ssh("rm -f /run/trilith/update/wish.yaml && sync").map(drop)
+        upgrade::unwish(node)?;
+        node.ssh("sync").map(drop)
     }
 }
 
@@ -208,25 +210,23 @@ fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     cell.get().context("it was just made")
 }
 
-/// The homelab, of which node 1 is alone in the world: no quorum was ever there.
-fn alone() -> Result<Cluster> {
-    let cluster = Cluster::sample(&artifact::cluster("homelab.yaml"))?;
-    cluster.install_on(TARGET)?;
-    Ok(cluster)
-}
-
 /// The homelab with one node, which is every quorum by itself.
 fn solo() -> Result<Cluster> {
     let cluster = Cluster::sample(&artifact::cluster("homelab.yaml"))?;
-    let mut file: serde_yaml::Value = serde_yaml::from_str(&fs::read_to_string(cluster.file())?)?;
-    file["coordinators"] = serde_yaml::from_str("[1]")?;
-    file["ceph"] = serde_yaml::from_str("pool: {size: 1, min_size: 1}")?;
-    file["node_defaults"]["system_disk"] = serde_yaml::from_str(&format!("serial: {TARGET}"))?;
-    if let Some(nodes) = file["nodes"].as_sequence_mut() {
-        nodes.truncate(1);
-    }
-    fs::write(cluster.file(), serde_yaml::to_string(&file)?)?;
+    let (one, pool, disk) =
+        (yaml("[1]")?, yaml("pool: {size: 1, min_size: 1}")?, yaml(&format!("serial: {TARGET}"))?);
+    cluster.edit(|file| {
+        (file["coordinators"], file["ceph"]) = (one, pool);
+        file["node_defaults"]["system_disk"] = disk;
+        if let Some(nodes) = file["nodes"].as_sequence_mut() {
+            nodes.truncate(1);
+        }
+    })?;
     Ok(cluster)
+}
+
+fn yaml(text: &str) -> Result<Value> {
+    Ok(serde_yaml::from_str(text)?)
 }
 
 fn stands(node: &Node<'_>) -> Result<()> {
