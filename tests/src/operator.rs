@@ -208,7 +208,7 @@ fn gather(image: &Path, version: &Version, into: &Path) -> Result<()> {
 }
 
 /// Fast rather than small.
-const LEVEL: &str = "3";
+const LEVEL: &str = "1";
 /// What opens the keys.
 const IDENTITY: &str = "identity";
 

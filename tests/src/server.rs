@@ -124,7 +124,9 @@ impl Shared {
         }
         let length = if size == 0 { 0 } else { to + 1 - from };
         let (status, range) = match request.range {
-            Some(_) => ("206 Partial Content", format!("Content-Range: bytes {from}-{to}/{size}\r\n")),
+            Some(_) => {
+                ("206 Partial Content", format!("Content-Range: bytes {from}-{to}/{size}\r\n"))
+            }
             None => ("200 OK", String::new()),
         };
         let head = format!("HTTP/1.1 {status}\r\nAccept-Ranges: bytes\r\n{range}");

@@ -46,9 +46,9 @@ impl Trip<'_> {
         Ok(Wish { version, source, trust, activate: false, back: false, trial: 900 })
     }
 
-    /// Stages a release, and looks at what boots: that is what booted before.
+    /// Stages a release that is on the node no more, or not yet, and looks at what boots: that is what runs.
     pub fn stage(&self, wish: &Wish<'_>) -> Result<Staged> {
-        let before = upgrade::look(&self.node)?;
+        let running: Version = upgrade::running(&self.node)?.parse()?;
         self.server.take_sent();
         let start = Instant::now();
         upgrade::wish(&self.node, wish)?;
@@ -59,12 +59,16 @@ impl Trip<'_> {
         let memory = self.node.ssh(peak)?;
         let memory = memory.trim().parse().with_context(|| format!("no peak: {memory:?}"))?;
         let after = upgrade::look(&self.node)?;
-        ensure!(after == before, "staging has changed what boots: {before}, and now {after}");
+        ensure!(
+            after.rests_on(&running),
+            "staging {} has changed what boots: {after}",
+            wish.version
+        );
         let whole = whole(&self.operator.manifest(wish.version)?);
         Ok(Staged { fetched, whole, took, memory })
     }
 
-    /// Has a release started that is staged, and waits until the node rests on it; gives how long the node was away.
+    /// Has a release started that is staged, or still in the other slot, and waits until the node rests on it; gives how long the node was away.
     pub fn activate(&mut self, wish: &Wish<'_>) -> Result<(Ended, Duration)> {
         self.absence.take_longest();
         upgrade::wish(&self.node, &Wish { activate: true, ..wish.clone() })?;
@@ -103,7 +107,8 @@ pub fn whole(manifest: &Manifest) -> u64 {
 impl fmt::Display for Staged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { fetched, whole, took, memory } = self;
-        let tenths = |bytes: &u64| format!("{}.{} MiB", bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20);
+        let tenths =
+            |bytes: &u64| format!("{}.{} MiB", bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20);
         write!(
             f,
             "{} fetched of {} ({} per mille), staged in {} s, at most {} of memory",

@@ -21,9 +21,10 @@ use row::Row;
 /// Names of rows, with commas between them: nothing else is run then.
 const ONLY: &str = "TRILITH_FAULTS";
 
-/// What CI runs of it: one of each kind that takes a way of its own back to the old release.
-const FAST: [&str; 5] =
-    ["no fault", "UKI signed by a stranger", "kernel panics", "agent missing", "cut: activation"];
+/// What CI runs of it, in half an hour: the way forward, and a way back of each kind: by the firmware, by the gate, by what
+/// is on the disk when the power fails.
+const FAST: [&str; 4] =
+    ["no fault", "UKI signed by a stranger", "agent missing", "cut: half activated"];
 
 #[test]
 fn every_fault_with_secure_boot() -> Result<()> {

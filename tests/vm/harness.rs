@@ -108,7 +108,8 @@ fn a_disk_is_laid_and_its_system_broken() -> Result<()> {
     let uuids = format!("{}{}", parts[1].part_guid, parts[2].part_guid).replace('-', "");
     ensure!(uuids == build.hash, "{uuids} is not {}", build.hash);
     let esp = format!("{}@@{}", disk.display(), parts[0].first_lba * 512);
-    for path in ["EFI/Linux/trilith_1.0-1.efi", "EFI/BOOT/BOOTX64.EFI", "loader/keys/auto/PK.auth"] {
+    for path in ["EFI/Linux/trilith_1.0-1.efi", "EFI/BOOT/BOOTX64.EFI", "loader/keys/auto/PK.auth"]
+    {
         let mut mdir = in_tools("mdir", &[folder.path()])?;
         run(mdir.args(["-b", "-i", &esp, &format!("::/{path}")]))?;
     }
@@ -124,7 +125,11 @@ fn a_disk_is_laid_and_its_system_broken() -> Result<()> {
     let initrd = Uki::parse(&fs::read(&broken)?)?;
     ensure!(initrd.command_line()?.ends_with("panic=1"));
     for (by_us, signed) in [(false, false), (true, true)] {
-        if by_us { operator.sign(&broken)? } else { sign_as_a_stranger(&broken)? }
+        if by_us {
+            operator.sign(&broken)?
+        } else {
+            sign_as_a_stranger(&broken)?
+        }
         let mut sbverify = in_tools("sbverify", &[folder.path(), &operator.keys()])?;
         let certificate = operator.keys().join("db.pem");
         let said = output(sbverify.arg("--cert").arg(certificate).arg(&broken))?;

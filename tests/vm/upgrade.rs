@@ -50,8 +50,8 @@ fn from_release_to_release_and_back_and_over_one() -> Result<()> {
     eprintln!("  upgrade : plain reboot = {ratio:.2} (at most 1.2)");
 
     refused_without_being_told(&trip, &a)?;
+    // It is in the other slot still: nothing is fetched.
     let back = Wish { back: true, ..trip.wish(&a)? };
-    eprintln!("{b} back to {a}: {}", trip.stage(&back)?);
     upgraded(&mut trip, &back, &before)?;
     let wish = trip.wish(&c)?;
     eprintln!("{a} to {c}, two releases on: {}", trip.stage(&wish)?);
@@ -133,12 +133,7 @@ fn nobody_else_gives_releases(trip: &Trip<'_>, wished: &Version) -> Result<()> {
 }
 
 /// Whether a wish for a release from this folder is refused with these words.
-fn is_refused(
-    trip: &Trip<'_>,
-    releases: &Operator,
-    version: &Version,
-    words: &str,
-) -> Result<()> {
+fn is_refused(trip: &Trip<'_>, releases: &Operator, version: &Version, words: &str) -> Result<()> {
     trip.server.serve(&releases.releases());
     upgrade::wish(&trip.node, &Wish { back: true, ..trip.wish(version)? })?;
     let why = upgrade::wait_refused(&trip.node, version, words)?;

@@ -240,9 +240,10 @@ impl Hardware {
 /// QEMU's arguments for the firmware. What checks signatures keeps its variables where the system cannot reach them: in
 /// memory that the processor shows to firmware alone (SMM).
 fn firmware(secure_boot: bool, variables: &str) -> String {
-    let (machine, code) = match secure_boot {
-        true => ("q35,smm=on -global driver=cfi.pflash01,property=secure,value=on", SECURE_FIRMWARE),
-        false => ("q35", FIRMWARE),
+    let (machine, code) = if secure_boot {
+        ("q35,smm=on -global driver=cfi.pflash01,property=secure,value=on", SECURE_FIRMWARE)
+    } else {
+        ("q35", FIRMWARE)
     };
     format!(
         "-machine {machine} -drive if=pflash,format=raw,readonly=on,file={code} \

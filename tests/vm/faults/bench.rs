@@ -185,7 +185,10 @@ impl Bench {
         node.console().until("the firmware starts it four times", REACTION, || {
             the_firmware_starts_it_four_times(&node)
         })?;
-        ensure!(checks_signatures(&node)? == self.secure_boot, "Secure Boot is not as it should be");
+        ensure!(
+            checks_signatures(&node)? == self.secure_boot,
+            "Secure Boot is not as it should be"
+        );
         eprintln!("installed and started after {} s", start.elapsed().as_secs());
         Ok(node)
     }

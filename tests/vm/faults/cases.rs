@@ -11,6 +11,8 @@ pub(crate) struct Case {
     pub(crate) ends: Ends,
     /// What it says of the release then, in part. Nothing: whatever it says.
     pub(crate) why: &'static str,
+    /// What was on the console, so that the fault is seen to have been there.
+    pub(crate) shows: &'static str,
 }
 
 /// What is wrong.
@@ -105,7 +107,7 @@ pub(crate) const LIMIT: u64 = 150;
 pub(crate) const FORMED_LIMIT: u64 = 420;
 
 fn case(name: &'static str, fault: Fault, ends: Ends) -> Case {
-    Case { name, start: Start::Staged, fault, ends, why: "" }
+    Case { name, start: Start::Staged, fault, ends, why: "", shows: "" }
 }
 
 /// Quickly over, so that all tries are made.
@@ -133,6 +135,10 @@ fn after(mib: u64, mut case: Case) -> Case {
 
 fn saying(why: &'static str, case: Case) -> Case {
     Case { why, ..case }
+}
+
+fn showing(shows: &'static str, case: Case) -> Case {
+    Case { shows, ..case }
 }
 
 fn from(start: Start, case: Case) -> Case {
@@ -163,21 +169,28 @@ fn node() -> Vec<Case> {
 /// The new system does not come up.
 fn system() -> Vec<Case> {
     let nowhere = ("roothash=", NO_ROOT);
-    let no_root =
-        System { arguments: "", instead: Some(nowhere), script: "", tries: 1 };
+    let no_root = System { arguments: "", instead: Some(nowhere), script: "", tries: 1 };
+    let file = |name, file, ends| saying(NO_WORD, case(name, Fault::File(file), ends));
+    let silent = |shows, case| saying(NO_WORD, showing(shows, case));
     vec![
-        case("UKI unsigned", Fault::File(File::Unsigned), Ends::OldIfSigned),
-        case("UKI signed by a stranger", Fault::File(File::Stranger), Ends::OldIfSigned),
-        case("UKI truncated", Fault::File(File::Truncated), Ends::Old),
-        case("UKI empty", Fault::File(File::Empty), Ends::Old),
-        case("UKI missing", Fault::File(File::Missing), Ends::Old),
-        case("kernel panics", quick("rdinit=/none init=/none", ""), Ends::Old),
-        case("initrd finds no root", Fault::System(no_root), Ends::Old),
-        case("initrd hangs", slow("", "sleep infinity"), Ends::Old),
-        case("verity: hash tree", Fault::Slot(SPOIL_TREE), Ends::Old),
-        case("verity: a block", Fault::Slot(SPOIL_BLOCK), Ends::Old),
-        case("PID 1 crashes", quick("", CRASH), Ends::Old),
-        case("unit hangs", slow("", HANG), Ends::Old),
+        file("UKI unsigned", File::Unsigned, Ends::OldIfSigned),
+        file("UKI signed by a stranger", File::Stranger, Ends::OldIfSigned),
+        file("UKI truncated", File::Truncated, Ends::Old),
+        file("UKI empty", File::Empty, Ends::Old),
+        saying("no longer", case("UKI missing", Fault::File(File::Missing), Ends::Old)),
+        silent(
+            "Kernel panic",
+            case("kernel panics", quick("rdinit=/none init=/none", ""), Ends::Old),
+        ),
+        silent(
+            "this boot has failed",
+            case("initrd finds no root", Fault::System(no_root), Ends::Old),
+        ),
+        silent("+ sleep", case("initrd hangs", slow("", "sleep infinity"), Ends::Old)),
+        silent("is corrupted", case("verity: hash tree", Fault::Slot(SPOIL_TREE), Ends::Old)),
+        silent("is corrupted", case("verity: a block", Fault::Slot(SPOIL_BLOCK), Ends::Old)),
+        showing("Caught <SEGV>", case("PID 1 crashes", quick("", CRASH), Ends::Old)),
+        saying("boot:", case("unit hangs", slow("", HANG), Ends::Old)),
         case("clock at 1970", Fault::Clock("1970-01-01T00:00:00"), Ends::Either),
         case("clock at 2038", Fault::Clock("2038-01-19T03:14:00"), Ends::Either),
     ]
@@ -194,10 +207,7 @@ fn services() -> Vec<Case> {
         saying("network", case("network: no driver", no_driver, Ends::Old)),
         saying("network", case("network: wrong NIC", slow("", OTHER_NIC), Ends::Old)),
         saying("libvirt", case("libvirt does not start", slow("", NO_LIBVIRT), Ends::Old)),
-        saying(
-            "zookeeper",
-            formed(case("quorum not rejoined", slow("", NO_ZOOKEEPER), Ends::Old)),
-        ),
+        saying("zookeeper", formed(case("quorum not rejoined", slow("", NO_ZOOKEEPER), Ends::Old))),
         saying("osds", formed(case("OSD does not start", slow("", NO_OSD), Ends::Old))),
     ]
 }
@@ -223,6 +233,9 @@ fn cuts() -> Vec<Case> {
         cut("cut: blessed", Proven, Ends::New),
     ]
 }
+
+/// What is said of a release that was never up for long enough.
+const NO_WORD: &str = "never got so far";
 
 /// A root that nobody has.
 const NO_ROOT: &str = "roothash=0000000000000000000000000000000000000000000000000000000000000000";
