@@ -162,7 +162,8 @@ pub(crate) fn cases() -> Vec<Case> {
 fn node() -> Vec<Case> {
     vec![
         from(Start::Plain, case("ESP full", Fault::Refused(FILL_ESP, "are free"), Ends::Old)),
-        from(Start::Plain, case("/var full", Fault::Refused(FILL_VAR, ""), Ends::Old)),
+        // It is staged: what is missing is room to write down what the node is part of.
+        case("/var full", Fault::Refused(FILL_VAR, ""), Ends::Old),
     ]
 }
 
