@@ -149,7 +149,7 @@ fn from(start: Start, case: Case) -> Case {
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = vec![
         case("no fault", Fault::None, Ends::New),
-        from(Start::Formed, case("no fault, all quorums", Fault::None, Ends::New)),
+        from(Start::Formed, case("no fault: all quorums", Fault::None, Ends::New)),
     ];
     all.extend(node());
     all.extend(system());
