@@ -44,16 +44,7 @@ impl Server {
         let state = State { folder: folder.to_owned(), sent: 0, silent: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let server = Self { address, shared: Arc::clone(&shared) };
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let shared = Arc::clone(&shared);
-                if shared.lock().silent {
-                    continue;
-                }
-                // Who has hung up is gone.
-                thread::spawn(move || shared.answer(&stream));
-            }
-        });
+        thread::spawn(move || shared.listen(&listener));
         Ok(server)
     }
 
@@ -95,6 +86,18 @@ impl Drop for Server {
 }
 
 impl Shared {
+    /// Takes connections until it is to be silent.
+    fn listen(self: &Arc<Self>, listener: &TcpListener) {
+        for stream in listener.incoming().map_while(Result::ok) {
+            if self.lock().silent {
+                return;
+            }
+            let shared = Arc::clone(self);
+            // Who has hung up is gone.
+            thread::spawn(move || shared.answer(&stream));
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -180,11 +183,9 @@ impl Request {
             if reader.read_line(&mut line)? == 0 || line.trim().is_empty() {
                 return Ok(Some(Self { path, is_head, range }));
             }
-            if let Some((name, value)) = line.split_once(':') {
-                if name.eq_ignore_ascii_case("range") {
-                    range = parse_range(value.trim());
-                }
-            }
+            let header = line.split_once(':');
+            let value = header.filter(|(name, _)| name.eq_ignore_ascii_case("range"));
+            range = value.map_or(range, |(_, value)| parse_range(value.trim()));
         }
     }
 

@@ -208,20 +208,7 @@ impl Absence {
         let watch = Watch { seen: Instant::now(), longest: Duration::ZERO, over: false };
         let shared = Arc::new(Mutex::new(watch));
         let absence = Self { shared: Arc::clone(&shared) };
-        thread::spawn(move || {
-            let address = SocketAddr::new(address, 22);
-            while !lock(&shared).over {
-                let answer = TcpStream::connect_timeout(&address, Duration::from_secs(1));
-                let mut watch = lock(&shared);
-                if answer.is_ok() {
-                    watch.longest = watch.longest.max(watch.seen.elapsed());
-                    watch.seen = Instant::now();
-                }
-                drop(watch);
-                // A tenth of a second is the grain of the figure.
-                thread::sleep(Duration::from_millis(100));
-            }
-        });
+        thread::spawn(move || keep_watch(SocketAddr::new(address, 22), &shared));
         absence
     }
 
@@ -239,6 +226,21 @@ impl Absence {
 impl Drop for Absence {
     fn drop(&mut self) {
         lock(&self.shared).over = true;
+    }
+}
+
+/// Asks until nobody wants to know any more.
+fn keep_watch(address: SocketAddr, shared: &Mutex<Watch>) {
+    while !lock(shared).over {
+        let answers = TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok();
+        let mut watch = lock(shared);
+        if answers {
+            watch.longest = watch.longest.max(watch.seen.elapsed());
+            watch.seen = Instant::now();
+        }
+        drop(watch);
+        // The grain of the figure.
+        thread::sleep(Duration::from_millis(100));
     }
 }
 

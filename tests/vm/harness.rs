@@ -126,9 +126,9 @@ fn a_disk_is_laid_and_its_system_broken() -> Result<()> {
     ensure!(initrd.command_line()?.ends_with("panic=1"));
     for (by_us, signed) in [(false, false), (true, true)] {
         if by_us {
-            operator.sign(&broken)?
+            operator.sign(&broken)?;
         } else {
-            sign_as_a_stranger(&broken)?
+            sign_as_a_stranger(&broken)?;
         }
         let mut sbverify = in_tools("sbverify", &[folder.path(), &operator.keys()])?;
         let certificate = operator.keys().join("db.pem");
