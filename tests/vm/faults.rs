@@ -53,6 +53,8 @@ fn matrix(secure_boot: bool, wanted: impl Fn(&Case) -> bool) -> Result<()> {
     let mut table = String::new();
     let mut wrong = Vec::new();
     for case in &rows {
+        // What is wrong here is wrong for every row.
+        bench.prepare(case.start)?;
         let row = Row::run(&bench, case);
         eprintln!("{row}");
         let _infallible = writeln!(table, "{row}");

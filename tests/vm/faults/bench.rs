@@ -32,7 +32,7 @@ pub(crate) fn next_image() -> Result<PathBuf> {
 /// The one NIC of node 1.
 const NIC: &str = "52:54:00:00:01:00";
 
-/// How long an emulated machine may take until all its quorums of one stand.
+/// How long an emulated machine may take until all its services run.
 const FORMED: Duration = Duration::from_mins(30);
 
 /// From where a row goes on.
@@ -123,15 +123,24 @@ impl Bench {
         })
     }
 
+    /// Sees to it that rows can go on from there.
+    pub(crate) fn prepare(&self, start: Start) -> Result<()> {
+        self.frozen(start).map(drop).with_context(|| format!("{start:?}: the node to begin with"))
+    }
+
+    fn frozen(&self, start: Start) -> Result<(&Hardware, &Cluster)> {
+        Ok(match start {
+            Start::Plain => (self.plain()?, &self.cluster),
+            Start::Staged => (self.staged()?, &self.cluster),
+            Start::Formed => (self.formed()?, &self.solo),
+        })
+    }
+
     /// A node that goes on from there.
     pub(crate) fn node(&self, start: Start, log: &str) -> Result<Node<'_>> {
         let secure = if self.secure_boot { "secure" } else { "open" };
         let log = format!("fault-{}-{secure}", log.replace([' ', ':', '/'], "-"));
-        let (frozen, cluster) = match start {
-            Start::Plain => (self.plain()?, &self.cluster),
-            Start::Staged => (self.staged()?, &self.cluster),
-            Start::Formed => (self.formed()?, &self.solo),
-        };
+        let (frozen, cluster) = self.frozen(start)?;
         Node::thaw(frozen.twin(&log)?, cluster, 1)
     }
 
@@ -243,11 +252,12 @@ fn stands(node: &Node<'_>) -> Result<()> {
 
 /// What a hypervisor alone has besides its network: it is written down as something that was there.
 fn libvirt_answers(node: &Node<'_>) -> Result<()> {
-    node.wait_status("libvirt answers", |status| {
-        let libvirt = status.subjects.get("libvirt");
-        libvirt.is_some_and(|libvirt| libvirt.details.more.contains_key("libvirt"))
-    })?;
-    Ok(())
+    node.console().until("libvirt answers", FORMED, || {
+        let status = node.status()?;
+        let libvirt = status.subjects.get("libvirt").context("no subject libvirt")?;
+        ensure!(libvirt.details.more.contains_key("libvirt"), "{libvirt:#?}");
+        Ok(())
+    })
 }
 
 /// Whether the firmware refuses what nobody has signed.
