@@ -99,10 +99,10 @@ impl Trip<'_> {
 
 /// The most that the updater itself had so far: what its unit counts is more, for the page cache is in it.
 fn memory(node: &Node<'_>) -> Result<u64> {
-    let script = "pid=$(systemctl show --property=MainPID --value trilith-update.service) && \
-                  awk '$1 == \"VmHWM:\" { print $2 }' /proc/$pid/status";
-    let said = node.ssh(script)?;
-    let kibibytes: u64 = said.trim().parse().with_context(|| format!("no peak: {said:?}"))?;
+    let unit = "systemctl show --property=MainPID --value trilith-update.service";
+    let said = node.ssh(&format!("grep VmHWM: /proc/$({unit})/status"))?;
+    let kibibytes = said.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok());
+    let kibibytes = kibibytes.with_context(|| format!("no peak: {said:?}"))?;
     Ok(kibibytes << 10)
 }
 
