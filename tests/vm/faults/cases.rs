@@ -39,7 +39,6 @@ pub(crate) enum File {
     Unsigned,
     Stranger,
     Truncated,
-    Empty,
     Missing,
 }
 
@@ -177,7 +176,6 @@ fn system() -> Vec<Case> {
         file("UKI unsigned", File::Unsigned, Ends::OldIfSigned),
         file("UKI signed by a stranger", File::Stranger, Ends::OldIfSigned),
         file("UKI truncated", File::Truncated, Ends::Old),
-        file("UKI empty", File::Empty, Ends::Old),
         saying("no longer", case("UKI missing", Fault::File(File::Missing), Ends::Old)),
         silent(
             "Kernel panic",

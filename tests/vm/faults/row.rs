@@ -128,7 +128,6 @@ fn broken_file(bench: &Bench, file: File) -> Result<Option<String>> {
     let path = bench.folder().join(SERVED);
     match file {
         File::Missing => return Ok(None),
-        File::Empty => fs::write(&path, "")?,
         File::Truncated => fs::write(&path, &system[..system.len() / 2])?,
         File::Unsigned | File::Stranger => {
             fs::rename(Uki::parse(&system)?.build(bench.folder(), "unsigned.efi")?, &path)?;
