@@ -49,6 +49,16 @@ run_tests() {
     cargo nextest run --color never --no-fail-fast "$@" 2>&1 | awk -f ci/summary.awk
 }
 
+# next_image TRILITH: builds the image once more under a newer version, for tests that upgrade a node to it.
+next_image() {
+    local image version
+    image=$(find target/image -maxdepth 1 -name '*.raw' -printf '%T@ %f\n' | sort -n | tail -n 1 | cut -d' ' -f2)
+    version=${image#trilith_}
+    version=${version%.raw}.1
+    step "image of a newer version" "$1" build --version "$version" --output "$PWD/target/next-image"
+    export TRILITH_NEXT_IMAGE=$PWD/target/next-image/trilith_$version.raw
+}
+
 # shellcheck disable=SC2034  # these two are for the commands that source this file
 # What every build of the workspace needs: rustc its linker, cargo its certificates, the agent libvirt, and
 # trilith-rados Ceph's library.

@@ -21,6 +21,7 @@ mod quorums; // power-on to all quorums, and what the agents cost then
 mod services; // a killed service noticed, and running again
 mod table; // how figures are printed
 mod thousand; // an agent in a cluster of a thousand nodes
+mod upgrade; // bytes, seconds, memory and absence of an upgrade
 
 use table::Table;
 
@@ -56,6 +57,8 @@ enum Group {
     Thousand,
     /// Killed services noticed and running again, in a cluster in containers.
     Services,
+    /// A node from one release to the next.
+    Upgrade,
     /// Sizes of what a build leaves.
     Sizes,
 }
@@ -90,6 +93,9 @@ fn run(options: &Options) -> Result<()> {
     }
     if wanted(Group::Install) {
         apart(|| install::figures(&mut table, options.rounds))?;
+    }
+    if wanted(Group::Upgrade) {
+        apart(|| upgrade::figures(&mut table, options.rounds))?;
     }
     if wanted(Group::Netboot) {
         netboot::figures(&mut table, options.rounds)?;

@@ -102,6 +102,25 @@ impl Console {
         &self,
         what: &str,
         patience: Duration,
+        attempt: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        self.try_until(what, (patience, over), attempt)
+    }
+
+    /// [`Console::until`] of a machine whose kernel may panic on the way, and that starts again then by itself.
+    pub fn outlast<T>(
+        &self,
+        what: &str,
+        patience: Duration,
+        attempt: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        self.try_until(what, (patience, |text, _, left| over(text, "", left)), attempt)
+    }
+
+    fn try_until<T>(
+        &self,
+        what: &str,
+        (patience, over): (Duration, Over),
         mut attempt: impl FnMut() -> Result<T>,
     ) -> Result<T> {
         let deadline = Instant::now() + patience;
@@ -164,6 +183,9 @@ impl Write for Console {
     }
 }
 
+/// Tells why waiting makes no more sense, from all that was said, what is new of it, and the time that is left.
+type Over = fn(&Text, &str, Duration) -> Option<&'static str>;
+
 /// Why waiting makes no more sense, if so.
 fn over(text: &Text, news: &str, left: Duration) -> Option<&'static str> {
     if text.ended {
@@ -221,6 +243,20 @@ mod tests {
         let error = console.wait("login", SOON).unwrap_err().to_string();
         assert!(error.contains("the kernel panicked"), "{error}");
         console.wait("dm-verity", SOON).unwrap();
+    }
+
+    #[test]
+    fn a_panic_can_be_outlasted() {
+        let (console, mut machine) = console();
+        machine.write_all(b"Kernel panic - not syncing: no root\n").unwrap();
+        console.wait("no root", SOON).unwrap();
+        let mut tries = 0;
+        let value = console.outlast("two", SOON, || {
+            tries += 1;
+            let _said = machine.write_all(b"Kernel panic - not syncing: again\n");
+            if tries == 2 { Ok(tries) } else { bail!("only {tries}") }
+        });
+        assert_eq!(value.unwrap(), 2);
     }
 
     #[test]

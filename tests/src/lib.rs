@@ -11,15 +11,21 @@ pub mod command; // programs of the host, and what to say when they fail
 pub mod console; // a machine's serial console
 pub mod installed; // what is on an installed disk, seen from outside
 pub mod lab; // a whole cluster in containers on this host
+pub mod laid; // a disk as an installation leaves it
 pub mod loops; // files as disks
 pub mod machine; // a virtual machine in QEMU
 pub mod medium; // a spoiled medium
 pub mod netboot; // nodes that start from the network
 pub mod network; // a network namespace with switches in it
 pub mod node; // a node that boots the image with a bundle
+pub mod operator; // keys and releases
 pub mod program; // a program that runs beside a test
 pub mod qmp; // QEMU's control socket
 pub mod quorums; // where a cluster in the lab stands
 pub mod release; // a release in small
-pub mod vlan;
-pub mod web; // a web server for files // tagged ports in user space
+pub mod server; // a web server with releases
+pub mod trip; // the way of a node from one release to the next
+pub mod uki; // UKIs taken apart and put together
+pub mod upgrade; // what is wished of a node that is upgraded, and where it ended
+pub mod vlan; // tagged ports in user space
+pub mod web; // a web server for files

@@ -28,7 +28,9 @@ use tpm::Tpm;
 
 /// UEFI firmware, by its path in the tools tree.
 pub(crate) const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-/// Its variables, as they leave the factory.
+/// The same with Secure Boot.
+const SECURE_FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
+/// Its variables, as they leave the factory: without keys, in setup mode.
 const VARIABLES: &str = "usr/share/OVMF/OVMF_VARS_4M.fd";
 
 /// The hardware UUID of every machine here. Its serial number is its name.
@@ -62,7 +64,8 @@ impl Machine {
     }
 
     fn switch_on(hardware: Hardware, more: &[&str]) -> Result<Self> {
-        let log = artifact::target().join("vm").join(format!("{}.console.log", hardware.spec.name));
+        let name = hardware.spec.log.as_ref().unwrap_or(&hardware.spec.name);
+        let log = artifact::target().join("vm").join(format!("{name}.console.log"));
         // A machine that was on before goes on with its log; another test's log of the same name is overwritten.
         let socket = hardware.folder().join("qmp");
         let fresh = fs::remove_file(&socket).is_err();

@@ -54,6 +54,11 @@ impl<'a> Node<'a> {
         Ok(Self { machine: hardware.start()?, cluster, id })
     }
 
+    /// Lets it go on from where it was frozen.
+    pub fn thaw(hardware: Hardware, cluster: &'a Cluster, id: u16) -> Result<Self> {
+        Ok(Self { machine: hardware.thaw()?, cluster, id })
+    }
+
     /// Takes its power away.
     pub fn kill(self) -> Hardware {
         self.machine.kill()

@@ -7,6 +7,7 @@ mod bundles; // bundles on a medium that are not for this machine, or spoiled
 mod checkers; // every rendered file, taken by the service that reads it
 mod cuts; // power cuts in the middle of an installation
 mod disc; // a node installed from a disc that stays in its drive
+mod faults; // the fault matrix of upgrades
 mod harness; // what the other tests lean on
 mod homelab; // one node of the example cluster: converged, closed, restarted, reloaded, corrupted
 mod install; // a node installed from a stick
@@ -24,4 +25,5 @@ mod trial; // a release on trial: proven, or not in time
 mod trio; // a whole cluster from one stick
 mod unknown; // a machine that no bundle has told who it is
 mod updates; // a release comes into the free slot, on loop devices
+mod upgrade; // from release to release, and what is refused
 mod usb; // nodes that start from a medium

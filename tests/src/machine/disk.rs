@@ -46,6 +46,8 @@ pub enum Content {
     Empty(u32),
     /// A layer over a raw image, 16 GiB large: the image is not changed.
     Layer(PathBuf),
+    /// A layer over the disk of a machine that is off, which is not changed ([`super::Hardware::twin`]).
+    Over(PathBuf),
     /// A raw image that cannot be written to.
     Fixed(PathBuf),
     /// A raw image that is written to.
@@ -77,7 +79,7 @@ impl Disk {
     pub(super) fn file(&self, folder: &Path) -> PathBuf {
         match &self.content {
             Content::Empty(_) => folder.join(format!("{}.raw", self.serial)),
-            Content::Layer(_) => folder.join(format!("{}.qcow2", self.serial)),
+            Content::Layer(_) | Content::Over(_) => folder.join(format!("{}.qcow2", self.serial)),
             Content::Fixed(image) | Content::Raw(image) => image.clone(),
         }
     }
@@ -97,6 +99,10 @@ impl Disk {
                 .args([image, &file])
                 .arg("16G"))
             .map(drop),
+            Content::Over(below) => run(in_tools("qemu-img", &[folder, runs(below)?])?
+                .args(["create", "-q", "-f", "qcow2", "-F", format(below), "-b"])
+                .args([below, &file]))
+            .map(drop),
             Content::Fixed(image) | Content::Raw(image) => {
                 File::open(image).with_context(|| format!("no {}", image.display())).map(drop)
             }
@@ -107,8 +113,19 @@ impl Disk {
     pub(super) fn outside(&self) -> Result<Option<&Path>> {
         match &self.content {
             Content::Empty(_) => Ok(None),
+            Content::Over(below) => runs(below).map(Some),
             Content::Layer(image) | Content::Fixed(image) | Content::Raw(image) => {
                 parent(image).map(Some)
+            }
+        }
+    }
+
+    /// What is a layer over it, in another machine. `None`: it can be shared, nobody writes to it.
+    pub(super) fn layer(&self, folder: &Path) -> Option<Content> {
+        match &self.content {
+            Content::Fixed(_) => None,
+            Content::Empty(_) | Content::Layer(_) | Content::Over(_) | Content::Raw(_) => {
+                Some(Content::Over(self.file(folder)))
             }
         }
     }
@@ -118,7 +135,7 @@ impl Disk {
     pub(super) fn arguments(&self, number: usize, folder: &Path) -> String {
         let (file, serial) = (self.file(folder).display().to_string(), &self.serial);
         let kind = match &self.content {
-            Content::Layer(_) => "format=qcow2,cache=unsafe,discard=unmap",
+            Content::Layer(_) | Content::Over(_) => "format=qcow2,cache=unsafe,discard=unmap",
             Content::Empty(_) | Content::Raw(_) => "format=raw,cache=unsafe,discard=unmap",
             Content::Fixed(_) => "format=raw,readonly=on",
         };
@@ -138,6 +155,16 @@ impl Disk {
              -device {device},id=disk{number},drive=drive{number},serial={serial}{place}"
         )
     }
+}
+
+/// The folder of all machines' folders: a layer may lie over one that lies over a third.
+fn runs(below: &Path) -> Result<&Path> {
+    parent(parent(below)?)
+}
+
+/// QEMU's word for what a disk's file is.
+fn format(file: &Path) -> &'static str {
+    if file.extension().is_some_and(|it| it == "qcow2") { "qcow2" } else { "raw" }
 }
 
 fn parent(path: &Path) -> Result<&Path> {

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use tempfile::TempDir;
 
-use super::{Disk, FIRMWARE, Machine, Nic, UUID, VARIABLES, in_tools, nic, tpm};
+use super::{Disk, FIRMWARE, Machine, Nic, SECURE_FIRMWARE, UUID, VARIABLES, in_tools, nic, tpm};
 use crate::accel::Accel;
 use crate::artifact;
 
@@ -35,6 +35,12 @@ pub struct Spec {
     pub cores: u32,
     /// Whether it has a TPM.
     pub tpm: bool,
+    /// Whether its firmware can do Secure Boot. It does once keys are enrolled; until then it is in setup mode.
+    pub secure_boot: bool,
+    /// What its clock shows when it is switched on, `1970-01-01T00:00:00`; the host's time if nothing is said.
+    pub clock: Option<&'static str>,
+    /// What its log is called, if it is not to be called as the machine.
+    pub log: Option<String>,
     /// Free slots, into which disks can be plugged while the machine runs.
     pub slots: usize,
     /// Settings that the firmware reads (QEMU's `fw_cfg`): name and value.
@@ -52,6 +58,9 @@ impl Spec {
             memory: 2048,
             cores: 2,
             tpm: false,
+            secure_boot: false,
+            clock: None,
+            log: None,
             slots: 0,
             firmware: vec![],
         }
@@ -73,6 +82,30 @@ impl Hardware {
         let folder = folder(&spec.name)?;
         fs::copy(artifact::tools()?.join(VARIABLES), folder.path().join("vars.fd"))
             .context("cannot copy the firmware's variables")?;
+        let hardware = Self { spec, folder };
+        hardware.make_disks()?;
+        Ok(hardware)
+    }
+
+    /// A machine like this one as it is now: it has copies of what the firmware remembers and of the memory that is frozen,
+    /// and disks that are layers over this one's. This one stays off as long as there are such.
+    pub fn twin(&self, log: &str) -> Result<Self> {
+        let mut spec = self.spec.clone();
+        spec.log = Some(log.to_owned());
+        for disk in &mut spec.disks {
+            if let Some(content) = disk.layer(self.folder()) {
+                disk.content = content;
+            }
+        }
+        let folder = folder(&spec.name)?;
+        let at = |name: &str| self.folder().join(name);
+        fs::copy(at("vars.fd"), folder.path().join("vars.fd"))
+            .context("cannot copy the firmware's variables")?;
+        if at("memory").exists() {
+            // It is only read.
+            fs::hard_link(at("memory"), folder.path().join("memory"))
+                .context("cannot link the frozen memory")?;
+        }
         let hardware = Self { spec, folder };
         hardware.make_disks()?;
         Ok(hardware)
@@ -169,10 +202,12 @@ impl Hardware {
         let mut arguments: Vec<String> = Accel::find()?.arguments().map(String::from).into();
         let mut add = |text: &str| arguments.extend(text.split_whitespace().map(String::from));
         add(&format!("-name {} -nodefaults -no-user-config -display none", spec.name));
-        add(&format!("-machine q35 -smp {} -m {}", spec.cores, spec.memory));
+        add(&format!("-smp {} -m {}", spec.cores, spec.memory));
         add("-device virtio-rng-pci -device VGA -serial stdio -device qemu-xhci,id=usb");
-        add(&format!("-drive if=pflash,format=raw,readonly=on,file={FIRMWARE}"));
-        add(&format!("-drive if=pflash,format=raw,file={}", at("vars.fd")));
+        add(&firmware(spec.secure_boot, &at("vars.fd")));
+        if let Some(clock) = spec.clock {
+            add(&format!("-rtc base={clock}"));
+        }
         for (number, disk) in spec.disks.iter().enumerate() {
             add(&disk.arguments(number, self.folder()));
         }
@@ -200,6 +235,20 @@ impl Hardware {
         }
         Ok(arguments)
     }
+}
+
+/// QEMU's arguments for the firmware. What checks signatures keeps its variables where the system cannot reach them: in
+/// memory that the processor shows to firmware alone (SMM).
+fn firmware(secure_boot: bool, variables: &str) -> String {
+    let (machine, code) = if secure_boot {
+        ("q35,smm=on -global driver=cfi.pflash01,property=secure,value=on", SECURE_FIRMWARE)
+    } else {
+        ("q35", FIRMWARE)
+    };
+    format!(
+        "-machine {machine} -drive if=pflash,format=raw,readonly=on,file={code} \
+         -drive if=pflash,format=raw,file={variables}"
+    )
 }
 
 fn folder(name: &str) -> Result<TempDir> {

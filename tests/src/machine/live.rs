@@ -85,7 +85,17 @@ impl Machine {
 
     /// How many bytes the guest has written to the disk in this free slot.
     pub fn written(&mut self, slot: usize) -> Result<u64> {
-        let device = format!("disk{}", FREE + slot);
+        self.written_by(&format!("disk{}", FREE + slot))
+    }
+
+    /// How many bytes the guest has written to the disk of this serial number.
+    pub fn written_to(&mut self, serial: &str) -> Result<u64> {
+        let mut disks = self.hardware.spec.disks.iter();
+        let number = disks.position(|disk| disk.serial == serial);
+        self.written_by(&format!("disk{}", number.with_context(|| format!("no disk {serial}"))?))
+    }
+
+    fn written_by(&mut self, device: &str) -> Result<u64> {
         let all = self.qmp().command("query-blockstats", &json!({}))?;
         let is_it = |one: &&Value| {
             let path = one["qdev"].as_str().unwrap_or_default();
@@ -103,6 +113,8 @@ impl Machine {
         // As fast as the disk takes it.
         self.qmp().command("migrate-set-parameters", &json!({ "max-bandwidth": 0 }))?;
         self.qmp().command("stop", &json!({}))?;
+        // The one before may be another machine's as well.
+        let _none = std::fs::remove_file(self.folder().join("memory"));
         let into = json!({ "uri": self.hardware().frozen() });
         self.qmp().command("migrate", &into)?;
         let over = |event: &Value| {
