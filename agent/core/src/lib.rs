@@ -23,6 +23,7 @@ pub mod network; // links, addresses, routes and sysctls of the core networks
 pub mod node; // what the cluster file means for each subject of one node
 pub mod operators; // how operators reach a node's agent
 pub mod osds; // the OSDs on the node's disks
+pub mod packages; // what changes between the packages of two releases
 pub mod patroni; // the coordinator's Patroni and its Postgres
 pub mod pauses; // pauses that grow
 pub mod peers; // what the agents tell each other
@@ -39,4 +40,5 @@ pub mod subject; // the one trait: Desired, Observed, Step, plan()
 pub mod turns; // which coordinator may restart its part of a service next
 pub mod update; // from one release to another, on a disk that was installed
 pub mod version; // versions, and which of two is newer
+pub mod wave; // a release goes over the whole cluster, one node at a time
 pub mod zookeeper; // the coordinator's ZooKeeper server and its data directory

@@ -233,7 +233,7 @@ impl Update {
 }
 
 /// A weekly time in which nodes may restart. It may pass midnight.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// On which days it begins; never empty.
     pub days: BTreeSet<Weekday>,

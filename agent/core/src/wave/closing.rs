@@ -1,0 +1,114 @@
+//! A turn that is over, or that nobody ends.
+
+use super::answer::{locked, paused, unlocked};
+use super::word::Work;
+use super::{Asked, GONE, Hours, LOST, Member, Next, Phase, Step, Turn, View};
+use crate::names::NodeId;
+use crate::status::{Problem, problem};
+
+/// What this node does about the turn, be it its own or another's; `None`: nothing, the turn goes on.
+pub(super) fn next(me: NodeId, view: &View, turn: &Turn) -> Option<Next> {
+    if turn.node != me {
+        return abandoned(me, view, turn);
+    }
+    match &turn.phase {
+        Phase::Prepares => undo(me, view, turn),
+        Phase::Activated { boot } => Some(returned(me, view, turn, boot)),
+    }
+}
+
+/// This node's turn, before it has activated: why it may not go on, and then back.
+fn undo(me: NodeId, view: &View, turn: &Turn) -> Option<Next> {
+    let wish = view.wish.as_ref().filter(|wish| {
+        let same = wish.number == turn.wish && wish.version == turn.version;
+        same && wish.state == Asked::Running && !wish.without.contains(&me)
+    });
+    let goes_on = wish.is_some_and(|wish| {
+        let done = view.member(me).is_some_and(|member| member.has(&wish.version));
+        !done && view.hours == Hours::Open && view.failures(wish).is_empty()
+    });
+    (!goes_on).then(|| end(me, view, turn))
+}
+
+/// Takes back what was set, and ends the turn.
+fn end(me: NodeId, view: &View, turn: &Turn) -> Next {
+    without_noout(me, view, turn).unwrap_or_else(|| locked(me, view, Step::End))
+}
+
+/// What is to do until `noout` is not set any more for the turn's host, if it was the wave that set it.
+pub(super) fn without_noout(me: NodeId, view: &View, turn: &Turn) -> Option<Next> {
+    if !turn.noout {
+        return None;
+    }
+    let Some(ceph) = &view.health.ceph else {
+        let reason = "its monitors do not answer, and noout must be taken back";
+        return Some(Next::Wait(vec![problem("Ceph", reason.into())]));
+    };
+    let host = ceph.noout.contains(&turn.node).then(|| view.member(turn.node))??;
+    Some(locked(me, view, Step::TakeBackNoout(host.name.clone())))
+}
+
+/// This node has committed: it activates, restarts, is being judged, or has come back.
+fn returned(me: NodeId, view: &View, turn: &Turn, boot: &str) -> Next {
+    let wait = |why: String| Next::Wait(vec![problem("turn", why)]);
+    let Some(word) = view.member(me).and_then(|member| member.word.as_ref()) else {
+        return wait("this node has not looked at itself yet".into());
+    };
+    let version = &turn.version;
+    let failed = word.failed_with(version);
+    let why = match &word.work {
+        _ if word.running == *version && word.proven => return end(me, view, turn),
+        _ if word.running == *version => return wait(format!("{version} runs on trial")),
+        // The power failed before the boot loader was to see it.
+        _ if word.boot != boot && word.staged.as_ref() == Some(version) && failed.is_none() => {
+            return end(me, view, turn);
+        }
+        _ if word.boot != boot => {
+            let why = failed.map_or("nobody knows why", |failed| failed.why.as_str());
+            format!("{version} was activated, and {} runs: {why}", word.running)
+        }
+        Work::Idle => {
+            let again = turn.again;
+            return locked(me, view, Step::Activate { version: version.clone(), again });
+        }
+        Work::Busy(how_far) => return wait(format!("{version} is activated: {how_far}")),
+        Work::Refused(why) => format!("{version} could not be activated: {why}"),
+    };
+    let said = word.vain.as_ref().is_some_and(|vain| vain.wish == turn.wish);
+    if said { end(me, view, turn) } else { locked(me, view, Step::Fail { wish: turn.wish, why }) }
+}
+
+/// Another's turn, if that node cannot end it: what it has set is taken back. Who may have activated keeps its turn, so
+/// that nobody else begins until it has come back, or an operator leaves it out.
+fn abandoned(me: NodeId, view: &View, turn: &Turn) -> Option<Next> {
+    let owner = view.member(turn.node);
+    let limit = if turn.activated() { GONE } else { LOST };
+    let lost = owner.is_none_or(|member| member.silent_for(limit).is_some());
+    if !lost || heir(view, turn) != Some(me) {
+        return None;
+    }
+    if let Some(next) = without_noout(me, view, turn) {
+        return Some(next);
+    }
+    let left_out = view.wish.as_ref().is_some_and(|wish| wish.without.contains(&turn.node));
+    if owner.is_none() || left_out || !turn.activated() {
+        return Some(locked(me, view, Step::End));
+    }
+    Some(unlocked(me, view, Next::Halted(reasons(view))))
+}
+
+fn reasons(view: &View) -> Vec<Problem> {
+    let gone = view.gone().into_iter();
+    let stopped = view.wish.iter().filter(|wish| wish.state == Asked::Paused).map(paused);
+    gone.chain(stopped).collect()
+}
+
+/// The one that acts in the place of the turn's node. The lock decides if two take themselves for it.
+fn heir(view: &View, turn: &Turn) -> Option<NodeId> {
+    let answers = |member: &Member| member.silent.is_none() && member.word.is_some();
+    let other = |(id, member): &(&NodeId, &Member)| **id != turn.node && answers(member);
+    let mut others: Vec<_> =
+        view.nodes.iter().filter(other).map(|(id, member)| (!member.coordinator, *id)).collect();
+    others.sort_unstable();
+    others.first().map(|(_, id)| *id)
+}

@@ -1,0 +1,194 @@
+//! From what a node finds on itself to its word.
+
+use serde::{Deserialize, Serialize};
+
+use super::Wish;
+use super::parts::Parts;
+use super::word::{Failed, Vain, Word, Work};
+use crate::boot::RootHash;
+use crate::names::BadValue;
+use crate::status::{NodeStatus, Problem};
+use crate::version::Version;
+
+/// What the updater says of itself, as far as it matters here. What more it says is passed over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Updater {
+    /// The release that is on trial: it runs, or the next boot tries it.
+    pub trial: Option<Trial>,
+    /// The release that is staged, whole.
+    pub staged: Option<Version>,
+    /// The release that is wished for.
+    pub wished: Option<Version>,
+    /// What is being done, in words.
+    pub doing: Option<String>,
+    /// How far that is.
+    pub progress: Option<Progress>,
+    /// Why the wish is refused.
+    pub refused: Vec<Problem>,
+    /// What failed, and is tried again.
+    pub failed: Option<String>,
+}
+
+/// A release on trial.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Which one.
+    pub version: Version,
+}
+
+/// How far something is, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What is done.
+    pub done: u64,
+    /// All of it.
+    pub of: u64,
+}
+
+/// What a node finds on itself.
+#[derive(Debug, Clone)]
+pub struct Local {
+    /// What its agent says.
+    pub status: NodeStatus,
+    /// The kernel's ID of this boot.
+    pub boot: String,
+    /// The root that runs.
+    pub root_hash: Option<RootHash>,
+    /// Whether the boot loader counted this boot (`LoaderBootCountPath`): it was on trial when it began.
+    pub counted: bool,
+    /// Whether the gate has found it proven since.
+    pub blessed: bool,
+    /// What the updater says; `None`: it has not run in this boot.
+    pub updater: Option<Updater>,
+    /// Releases that failed here, as the gate remembers them.
+    pub failed: Vec<Failed>,
+    /// What went wrong when it did its part last.
+    pub trouble: Option<String>,
+}
+
+impl Local {
+    /// This node's word. How its turn ended is in no other place than in the word before.
+    ///
+    /// # Errors
+    /// The agent's version is none of a release.
+    pub fn word(&self, wish: Option<&Wish>, before: Option<&Vain>) -> Result<Word, BadValue> {
+        let (parts, leads) = Parts::of(&self.status);
+        let updater = self.updater.clone().unwrap_or_default();
+        let activated = updater.trial.is_some();
+        Ok(Word {
+            running: self.status.version.parse()?,
+            root_hash: self.root_hash.clone(),
+            proven: !activated && (!self.counted || self.blessed),
+            boot: self.boot.clone(),
+            work: wish.map(|wish| updater.work(wish)).unwrap_or_default(),
+            staged: updater.staged,
+            failed: self.failed.clone(),
+            vain: before.cloned(),
+            trouble: self.trouble.clone(),
+            leads,
+            parts,
+        })
+    }
+}
+
+impl Updater {
+    /// What it does about a wish.
+    fn work(&self, wish: &Wish) -> Work {
+        if self.wished.as_ref() != Some(&wish.version) {
+            return Work::Idle;
+        }
+        if !self.refused.is_empty() {
+            let reasons: Vec<String> = self.refused.iter().map(Problem::to_string).collect();
+            return Work::Refused(reasons.join("; "));
+        }
+        let percent = self.progress.map(Progress::percent).unwrap_or_default();
+        match (&self.doing, &self.failed) {
+            (Some(doing), _) => Work::Busy(format!("{doing}{percent}")),
+            (None, Some(failed)) => Work::Busy(format!("{failed}; it is tried again")),
+            (None, None) => Work::Idle,
+        }
+    }
+}
+
+impl Progress {
+    fn percent(self) -> String {
+        format!(": {} %", self.done.saturating_mul(100) / self.of.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::status::BundleStatus;
+    use crate::wave::Asked;
+
+    fn local(counted: bool, blessed: bool, updater: &str) -> Local {
+        let status = NodeStatus {
+            version: "2026.11.21-1".into(),
+            node: None,
+            bundle: BundleStatus::default(),
+            subjects: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            addresses: Vec::new(),
+            sighting: None,
+            installation: None,
+        };
+        let updater = (!updater.is_empty()).then(|| serde_yaml::from_str(updater).unwrap());
+        let (boot, root_hash, failed) = ("b1".into(), None, Vec::new());
+        Local { status, boot, root_hash, counted, blessed, updater, failed, trouble: None }
+    }
+
+    fn wish() -> Wish {
+        Wish {
+            number: 1,
+            version: "2".parse().unwrap(),
+            state: Asked::Running,
+            again: false,
+            without: std::collections::BTreeSet::new(),
+            who: "operator".into(),
+            at: 0,
+        }
+    }
+
+    #[test]
+    fn proven_is_what_was_not_counted_or_was_blessed() {
+        let trial = "trial: {version: '2', left: 3, done: 0}";
+        for (counted, blessed, updater, expected) in [
+            (false, false, "", true),
+            (true, false, "", false),
+            (true, true, "", true),
+            (false, false, trial, false),
+        ] {
+            let word = local(counted, blessed, updater).word(None, None).unwrap();
+            assert_eq!(word.proven, expected, "{counted} {blessed} {updater}");
+        }
+    }
+
+    #[test]
+    fn work_is_about_the_wish_alone() {
+        let work =
+            |updater: &str| local(false, false, updater).word(Some(&wish()), None).unwrap().work;
+        assert_eq!(work(""), Work::Idle);
+        assert_eq!(work("{wished: '3', doing: fetching}"), Work::Idle);
+        let busy =
+            "{wished: '2', doing: fetching the root, progress: {done: 3, of: 8}, fetched: 3}";
+        assert_eq!(work(busy), Work::Busy("fetching the root: 37 %".into()));
+        let refused = "{wished: '2', refused: [{object: '2', reason: it is older}]}";
+        assert_eq!(work(refused), Work::Refused("2: it is older".into()));
+        let failed = "{wished: '2', failed: no answer}";
+        assert_eq!(work(failed), Work::Busy("no answer; it is tried again".into()));
+    }
+
+    #[test]
+    fn how_a_turn_ended_is_kept() {
+        let vain = Vain { wish: 4, why: "it did not come back".into() };
+        let word = local(false, false, "").word(None, Some(&vain)).unwrap();
+        assert_eq!(word.vain, Some(vain));
+        let mut odd = local(false, false, "");
+        odd.status.version = "no version".into();
+        assert!(odd.word(None, None).is_err());
+    }
+}

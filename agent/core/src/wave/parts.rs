@@ -1,0 +1,194 @@
+//! From a node's status to what it says of its parts, and from what all say to how the cluster stands.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::Health;
+use super::health::{Ceph, Database, Machines, Patroni, Server};
+use super::word::{Leads, Member};
+use crate::libvirt::Libvirt;
+use crate::names::NodeId;
+use crate::patroni;
+use crate::quorum::LEADER;
+use crate::status::{Details, NodeStatus};
+use crate::subject::Subject as _;
+use crate::{ceph, zookeeper};
+
+/// How many transactions a follower may seem behind: its leader is asked a moment later than it.
+const BEHIND: u64 = 1000;
+
+/// A node's own parts of the cluster's services.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Parts {
+    /// Its ZooKeeper server, if that serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zookeeper: Option<Server>,
+    /// Whether its monitor is in quorum.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub monitor: bool,
+    /// Its member of Patroni, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<Database>,
+    /// Whether that member says that Patroni is paused.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// How many machines run on it; `None`: libvirt does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machines: Option<u32>,
+}
+
+/// What the cluster file says of Patroni.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Commits {
+    /// Whether a commit waits for a replica.
+    pub synchronous: bool,
+    /// A replica that is further behind, in bytes, is no successor.
+    pub max_lag: u64,
+}
+
+impl Parts {
+    /// What a node's agent says of them, and what the node leads.
+    pub fn of(status: &NodeStatus) -> (Self, BTreeSet<Leads>) {
+        let details = |subject: &str| {
+            status.subjects.get(subject).map(|it| it.details.clone()).unwrap_or_default()
+        };
+        let keeper = details(zookeeper::ZooKeeper::NAME);
+        let monitor = details(ceph::Ceph::NAME);
+        let database = details(patroni::Patroni::NAME);
+        let machines = details(Libvirt::NAME).more.get("machines").and_then(|text| running(text));
+        let coordinates = !database.members.is_empty();
+        let parts = Self {
+            zookeeper: keeper.role.as_deref().map(|role| server(role, &keeper)),
+            monitor: monitor.role.is_some(),
+            database: coordinates.then(|| member(&database)),
+            paused: database.more.contains_key("paused"),
+            machines,
+        };
+        let leads =
+            [(Leads::Zookeeper, &keeper), (Leads::Monitors, &monitor), (Leads::Patroni, &database)];
+        let leads = leads.into_iter().filter(|(_, it)| it.role.as_deref() == Some(LEADER));
+        (parts, leads.map(|(what, _)| what).collect())
+    }
+}
+
+fn server(role: &str, details: &Details) -> Server {
+    match &details.lag {
+        _ if role == LEADER => Server::Leader,
+        Some(lag) if lag.behind > BEHIND => Server::Behind,
+        _ => Server::Follower,
+    }
+}
+
+fn member(details: &Details) -> Database {
+    match (details.role.as_deref(), &details.lag) {
+        (Some(LEADER), _) => Database::Leader,
+        (Some("sync standby"), _) => Database::Synchronous,
+        // In whole MiB: a word is not to change with every commit.
+        (Some(_), Some(lag)) => Database::Streams(lag.behind >> 20 << 20),
+        (Some(_), None) | (None, _) => Database::Away,
+    }
+}
+
+/// `3 running, 5 defined`, as the subject `libvirt` says it.
+fn running(text: &str) -> Option<u32> {
+    text.split_once(" running")?.0.parse().ok()
+}
+
+impl Health {
+    /// From what all members say; of one that is silent nothing is known. Ceph is asked by whoever looks.
+    pub fn of(nodes: &BTreeMap<NodeId, Member>, ceph: Option<Ceph>, commits: Commits) -> Self {
+        let heard = || {
+            let answer = |(id, member): (&NodeId, &Member)| {
+                let word = member.word.clone().filter(|_| member.silent.is_none())?;
+                Some((*id, word.parts))
+            };
+            nodes.iter().filter_map(answer)
+        };
+        let quorum: BTreeSet<NodeId> =
+            heard().filter(|(_, parts)| parts.monitor).map(|(id, _)| id).collect();
+        let members: BTreeMap<NodeId, Database> =
+            heard().filter_map(|(id, parts)| Some((id, parts.database?))).collect();
+        let Commits { synchronous, max_lag } = commits;
+        let paused = heard().any(|(_, parts)| parts.paused);
+        let patroni = Patroni { paused, synchronous, max_lag, members };
+        Self {
+            zookeeper: heard().filter_map(|(id, parts)| Some((id, parts.zookeeper?))).collect(),
+            ceph: ceph.map(|ceph| Ceph { quorum, ..ceph }),
+            patroni: (!patroni.members.is_empty()).then_some(patroni),
+            machines: heard().filter_map(|(id, parts)| Some((id, here(parts.machines?)))).collect(),
+        }
+    }
+}
+
+/// Nobody moves machines for the wave yet: a person does, and until then they are stuck.
+fn here(running: u32) -> Machines {
+    let why = "nothing moves them by itself yet: move them to other nodes".to_owned();
+    let all = (format!("{running} machines"), why);
+    Machines { running, stuck: [all].into(), room: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{BundleStatus, Lag, SubjectStatus};
+
+    fn subject(details: Details) -> SubjectStatus {
+        SubjectStatus { details, ..SubjectStatus::waiting("nothing", 0) }
+    }
+
+    fn status(role: [&str; 3], lag: Option<u64>) -> NodeStatus {
+        let [keeper, monitor, database] = role.map(|role| Some(role.to_owned()));
+        let unit = |behind: u64| Lag { behind, unit: "bytes".into() };
+        let members = [("n1".to_owned(), "leader".to_owned())].into();
+        let more = [("machines".to_owned(), "3 running, 5 defined".to_owned())].into();
+        let parts = [
+            ("zookeeper", Details { role: keeper, lag: lag.map(unit), ..Details::default() }),
+            ("ceph", Details { role: monitor, ..Details::default() }),
+            (
+                "patroni",
+                Details { role: database, lag: lag.map(unit), members, ..Details::default() },
+            ),
+            ("libvirt", Details { more, ..Details::default() }),
+        ];
+        NodeStatus {
+            version: "1".into(),
+            node: None,
+            bundle: BundleStatus::default(),
+            subjects: parts.map(|(name, it)| (name.to_owned(), subject(it))).into(),
+            peers: BTreeMap::new(),
+            addresses: Vec::new(),
+            sighting: None,
+            installation: None,
+        }
+    }
+
+    #[test]
+    fn parts_of_a_status() {
+        let (parts, leads) = Parts::of(&status(["leader", "leader", "leader"], None));
+        assert_eq!(leads, [Leads::Zookeeper, Leads::Monitors, Leads::Patroni].into());
+        let expected = Parts {
+            zookeeper: Some(Server::Leader),
+            monitor: true,
+            database: Some(Database::Leader),
+            paused: false,
+            machines: Some(3),
+        };
+        assert_eq!(parts, expected);
+        let (parts, leads) = Parts::of(&status(["follower", "peon", "replica"], Some(1_500_000)));
+        assert!(leads.is_empty());
+        assert_eq!(
+            (parts.zookeeper, parts.database),
+            (Some(Server::Behind), Some(Database::Streams(1 << 20)))
+        );
+        let (parts, _) = Parts::of(&status(["follower", "peon", "sync standby"], Some(1)));
+        assert_eq!(
+            (parts.zookeeper, parts.database),
+            (Some(Server::Follower), Some(Database::Synchronous))
+        );
+        let nothing = NodeStatus { subjects: BTreeMap::new(), ..status(["", "", ""], None) };
+        assert_eq!(Parts::of(&nothing), (Parts::default(), BTreeSet::new()));
+    }
+}

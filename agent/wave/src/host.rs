@@ -1,0 +1,180 @@
+//! What this node finds on itself, and what it wishes of its updater.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
+use trilith_core::boot::RootHash;
+use trilith_core::status::NodeStatus;
+use trilith_core::version::Version;
+use trilith_core::wave::local::{Local, Updater};
+use trilith_core::wave::settings::Fetch;
+use trilith_core::wave::word::Failed;
+
+use crate::http::{self, HttpError};
+
+/// The agent's socket.
+const AGENT: &str = "/run/trilith/agent.sock";
+/// What the updater says of itself.
+const UPDATER: &str = "/run/trilith-update/state.yaml";
+/// The updater's wish.
+const WISH: &str = "/run/trilith/update/wish.yaml";
+/// What the gate says of this boot.
+const GATE: &str = "/run/trilith-gate/state.yaml";
+/// Which releases have failed here.
+const FAILED: &str = "/var/lib/trilith-gate/failed.yaml";
+/// There in a boot that the boot loader counted (Boot Loader Interface).
+const COUNTED: &str =
+    "/sys/firmware/efi/efivars/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+/// The kernel's ID of this boot.
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+/// How long the agent may take to answer.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// What failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HostError {
+    #[error("the agent on {AGENT}: {0}")]
+    Agent(#[from] HttpError),
+    #[error("the agent's answer is no status: {0}")]
+    Status(#[from] serde_json::Error),
+    #[error("cannot read {path}")]
+    Read { path: &'static str, source: io::Error },
+    #[error("{path} is not understood: {source}")]
+    Parse { path: &'static str, source: serde_yaml::Error },
+    #[error("cannot write {WISH}: {0}")]
+    Write(#[source] io::Error),
+    #[error("the wish cannot be written: {0}")]
+    Yaml(#[from] serde_yaml::Error),
+    #[error("the cluster file has no `update`: nobody knows where releases are")]
+    NoSource,
+}
+
+/// What the gate says, as far as it matters here.
+#[derive(Deserialize)]
+struct Gate {
+    stand: String,
+}
+
+/// A line of the gate's memory. Why, it says in a shape of its own.
+#[derive(Deserialize)]
+struct Remembered {
+    version: Version,
+    #[serde(default)]
+    why: serde_yaml::Value,
+}
+
+/// The updater's wish.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct UpdaterWish {
+    version: Version,
+    source: String,
+    trust: String,
+    activate: bool,
+    again: bool,
+    trial: u64,
+}
+
+/// Looks at everything. `trouble`: what went wrong in the last round.
+pub(crate) async fn look(trouble: Option<String>) -> Result<Local, HostError> {
+    let boot = read(BOOT)?.unwrap_or_default().trim().to_owned();
+    let command_line = read("/proc/cmdline")?.unwrap_or_default();
+    let gate: Option<Gate> = parse(GATE)?;
+    let remembered: Option<Vec<Remembered>> = parse(FAILED)?;
+    let failed = remembered
+        .into_iter()
+        .flatten()
+        .map(|it| Failed { version: it.version, why: words(&it.why) });
+    Ok(Local {
+        status: status().await?,
+        boot,
+        root_hash: RootHash::of_command_line(&command_line),
+        counted: Path::new(COUNTED).exists(),
+        blessed: gate.is_some_and(|gate| gate.stand == "proven"),
+        updater: parse::<Updater>(UPDATER)?,
+        failed: failed.collect(),
+        trouble,
+    })
+}
+
+/// Asks the agent.
+async fn status() -> Result<NodeStatus, HostError> {
+    let stream = UnixStream::connect(AGENT).await.map_err(HttpError::Connect)?;
+    let request = Request::get("/status").header("host", "trilith");
+    let request = request.body(Body::empty()).unwrap_or_default();
+    let text = http::ask(stream, request, LIMIT).await?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// Puts the updater's wish, if it is another one than before.
+pub(crate) fn wish(
+    fetch: Option<&Fetch>,
+    (version, again): (&Version, bool),
+    activate: bool,
+) -> Result<(), HostError> {
+    let Fetch { source, trust, trial } = fetch.ok_or(HostError::NoSource)?.clone();
+    let wish = UpdaterWish { version: version.clone(), source, trust, activate, again, trial };
+    let text = serde_yaml::to_string(&wish)?;
+    if std::fs::read_to_string(WISH).is_ok_and(|before| before == text) {
+        return Ok(());
+    }
+    let beside = format!("{WISH}.new");
+    std::fs::write(&beside, text).map_err(HostError::Write)?;
+    std::fs::rename(&beside, WISH).map_err(HostError::Write)
+}
+
+/// A file's text; `None`: there is none.
+fn read(path: &'static str) -> Result<Option<String>, HostError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(HostError::Read { path, source }),
+    }
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(path: &'static str) -> Result<Option<T>, HostError> {
+    let Some(text) = read(path)? else { return Ok(None) };
+    serde_yaml::from_str(&text).map(Some).map_err(|source| HostError::Parse { path, source })
+}
+
+/// Whatever is in a YAML value, as a line.
+fn words(value: &serde_yaml::Value) -> String {
+    use serde_yaml::Value;
+    match value {
+        Value::Null => String::new(),
+        Value::Bool(it) => it.to_string(),
+        Value::Number(it) => it.to_string(),
+        Value::String(it) => it.clone(),
+        Value::Sequence(all) => all.iter().map(words).collect::<Vec<_>>().join("; "),
+        Value::Mapping(all) => all.values().map(words).collect::<Vec<_>>().join("; "),
+        Value::Tagged(it) => words(&it.value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_of_any_shape_become_a_line() {
+        for (yaml, expected) in [
+            ("it did not come back", "it did not come back"),
+            ("[a, b]", "a; b"),
+            ("{reasons: [a, b], tries: 3}", "a; b; 3"),
+            ("null", ""),
+        ] {
+            assert_eq!(words(&serde_yaml::from_str(yaml).unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn what_the_gate_says_is_read_leniently() {
+        let gate: Gate =
+            serde_yaml::from_str("{version: '2', stand: trial, try: 1, more: x}").unwrap();
+        assert_eq!(gate.stand, "trial");
+    }
+}

@@ -1,0 +1,302 @@
+//! Look, decide, do, over and over.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tracing::info;
+use trilith_core::names::{NodeId, NodeName};
+use trilith_core::wave::command::{Command, Speaker, command};
+use trilith_core::wave::health::Ceph;
+use trilith_core::wave::local::Local;
+use trilith_core::wave::settings::{SOCKET, Seat, Settings};
+use trilith_core::wave::word::{Silence, Vain, Word};
+use trilith_core::wave::{Health, Hours, Member, Next, Step, View, Wish, hours, next};
+use zookeeper_client::PersistentWatcher;
+
+use crate::ceph::{CephError, Hosts};
+use crate::commands::{self, Order};
+use crate::host::HostError;
+use crate::keeper::{Keeper, KeeperError, Seen};
+use crate::patroni::PatroniError;
+use crate::{ceph, host, patroni};
+
+/// How often it looks when nothing brings a look sooner: the updater and the agent tell nobody here.
+const PERIOD: Duration = Duration::from_secs(3);
+/// The pause before it connects anew.
+const AGAIN: Duration = Duration::from_secs(2);
+/// The longest that a session may take to stand.
+const CONNECT: Duration = Duration::from_secs(30);
+
+/// What failed in a round.
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Ceph(#[from] CephError),
+    #[error(transparent)]
+    Patroni(#[from] PatroniError),
+    #[error("the agent's version: {0}")]
+    Version(#[from] trilith_core::names::BadValue),
+    #[error("machines run here, and nobody moves them yet: do it by hand")]
+    Machines,
+}
+
+/// What is remembered between two rounds: nothing that the others would miss.
+struct Rounds {
+    settings: Settings,
+    names: BTreeMap<NodeName, NodeId>,
+    /// Since when each node is silent, by this machine's steady clock.
+    silent: BTreeMap<NodeId, Instant>,
+    orders: mpsc::Receiver<Order>,
+    /// The last thing that was logged.
+    logged: String,
+    /// What went wrong in the last round.
+    trouble: Option<String>,
+    /// The last step: one that is due again has not shown yet, and is given time.
+    last: Option<Step>,
+}
+
+/// Goes on until the program is stopped.
+pub(crate) async fn run(settings: Settings) -> io::Result<()> {
+    let (give, orders) = mpsc::channel(4);
+    let listener = commands::listen(Path::new(SOCKET))?;
+    tokio::spawn(commands::serve(listener, give));
+    let names = settings.nodes.iter().map(|(id, seat)| (seat.name.clone(), *id)).collect();
+    let (silent, logged, trouble, last) = (BTreeMap::new(), String::new(), None, None);
+    let mut rounds = Rounds { settings, names, silent, orders, logged, trouble, last };
+    loop {
+        let ended = rounds.session().await;
+        rounds.tell(format!("begins a new session: {ended}"));
+        rounds.excuse(&ended.to_string()).await;
+    }
+}
+
+impl Rounds {
+    /// One session, until it ends.
+    async fn session(&mut self) -> RoundError {
+        let connecting = timeout(CONNECT, Keeper::connect(&self.settings)).await;
+        let keeper = match connecting {
+            Ok(Ok(keeper)) => keeper,
+            Ok(Err(error)) => return error.into(),
+            Err(_) => return KeeperError::Client(zookeeper_client::Error::Timeout).into(),
+        };
+        let mut watcher = match keeper.watch().await {
+            Ok(watcher) => watcher,
+            Err(error) => return error.into(),
+        };
+        loop {
+            match self.round(&keeper).await {
+                Ok(Pace::AtOnce) => self.trouble = None,
+                Ok(Pace::Calm) => {
+                    self.trouble = None;
+                    self.wait(&keeper, &mut watcher).await;
+                }
+                Err(RoundError::Keeper(KeeperError::Client(error))) => {
+                    return KeeperError::Client(error).into();
+                }
+                // Somebody was faster.
+                Err(RoundError::Keeper(KeeperError::Changed)) => {}
+                Err(error) => {
+                    self.trouble = Some(error.to_string());
+                    self.tell(error.to_string());
+                    self.wait(&keeper, &mut watcher).await;
+                }
+            }
+        }
+    }
+
+    /// One look, and at most one step.
+    async fn round(&mut self, keeper: &Keeper) -> Result<Pace, RoundError> {
+        let me = self.settings.node;
+        let mut seen = keeper.look().await?;
+        let local = self.local(keeper, &seen).await?;
+        let before = seen.words.get(&me);
+        let wish = seen.wish.as_ref().map(|(wish, _)| wish);
+        let word = local.word(wish, before.and_then(|word| word.vain.as_ref()))?;
+        if before != Some(&word) {
+            keeper.say(&word).await?;
+            seen.words.insert(me, word);
+        }
+        let ceph = if seen.is_busy() { self.ceph(Hosts::Only(me)).await } else { None };
+        let next = next(me, &self.view(&seen, ceph));
+        self.tell(next.to_string());
+        match next {
+            Next::Do(step) => {
+                let again = self.last.replace(step.clone()).as_ref() == Some(&step);
+                self.carry_out(keeper, &seen, step).await?;
+                Ok(if again { Pace::Calm } else { Pace::AtOnce })
+            }
+            Next::Wait(_) | Next::Halted(_) | Next::Rest => {
+                self.last = None;
+                Ok(Pace::Calm)
+            }
+        }
+    }
+
+    /// What this node finds on itself. The others see it only while it can say so.
+    async fn local(&self, keeper: &Keeper, seen: &Seen) -> Result<Local, RoundError> {
+        let shown = seen.alive.contains(&self.settings.node);
+        match host::look(self.trouble.clone()).await {
+            Ok(local) => {
+                if !shown {
+                    keeper.appear().await?;
+                }
+                Ok(local)
+            }
+            Err(error) => {
+                if shown {
+                    keeper.disappear().await?;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The cluster as it is seen now.
+    fn view(&mut self, seen: &Seen, ceph: Option<Ceph>) -> View {
+        let me = self.settings.node;
+        let mut nodes = BTreeMap::new();
+        for (id, Seat { name, coordinator }) in self.settings.nodes.clone() {
+            let silent = if id == me { None } else { self.silence(id, seen) };
+            let word = seen.words.get(&id).cloned();
+            nodes.insert(id, Member { name, coordinator, word, silent });
+        }
+        let wish = seen.wish.as_ref().map(|(wish, _)| wish.clone());
+        let turn = seen.turn.as_ref().map(|(turn, _)| turn.clone());
+        let health = Health::of(&nodes, ceph, self.settings.commits);
+        let hours = self.hours();
+        View { wish, hours, lock: seen.lock, turn, nodes, health }
+    }
+
+    fn silence(&mut self, id: NodeId, seen: &Seen) -> Option<Silence> {
+        if seen.alive.contains(&id) {
+            self.silent.remove(&id);
+            return None;
+        }
+        let since = *self.silent.entry(id).or_insert_with(Instant::now);
+        Some(Silence { why: "it has no session".into(), seconds: since.elapsed().as_secs() })
+    }
+
+    async fn ceph(&mut self, hosts: Hosts) -> Option<Ceph> {
+        match ceph::look(hosts, &self.names).await {
+            Ok(ceph) => Some(ceph),
+            Err(error) => {
+                self.tell(error.to_string());
+                None
+            }
+        }
+    }
+
+    fn hours(&self) -> Hours {
+        // A session stands, by TLS: so the clock is at least within the time of the servers' certificates.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs());
+        hours(self.settings.window.as_ref(), now)
+    }
+
+    async fn carry_out(
+        &mut self,
+        keeper: &Keeper,
+        seen: &Seen,
+        step: Step,
+    ) -> Result<(), RoundError> {
+        let fetch = self.settings.fetch.as_ref();
+        match step {
+            Step::Stage { version, again } => host::wish(fetch, (&version, again), false)?,
+            Step::Activate { version, again } => host::wish(fetch, (&version, again), true)?,
+            Step::Lock => keeper.lock().await?,
+            Step::Unlock => keeper.unlock().await?,
+            Step::Begin(turn) => keeper.begin(&turn, seen).await?,
+            Step::Commit { boot } => keeper.commit(&boot, seen).await?,
+            Step::End => keeper.end(seen).await?,
+            Step::Switch { from, to } => {
+                patroni::switch(self.settings.patroni, &from, &to).await?;
+            }
+            Step::SetNoout(host) => ceph::noout(&host, true).await?,
+            Step::TakeBackNoout(host) => ceph::noout(&host, false).await?,
+            Step::Move => return Err(RoundError::Machines),
+            Step::Fail { wish, why } => {
+                let word = seen.words.get(&self.settings.node).cloned();
+                if let Some(word) = word {
+                    keeper.say(&Word { vain: Some(Vain { wish, why }), ..word }).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Until something changes, an operator says something, or a while is over.
+    async fn wait(&mut self, keeper: &Keeper, watcher: &mut PersistentWatcher) {
+        tokio::select! {
+            _ = watcher.changed() => {}
+            order = self.orders.recv() => if let Some(order) = order {
+                self.obey(keeper, order).await;
+            },
+            () = sleep(PERIOD) => {}
+        }
+    }
+
+    async fn obey(&mut self, keeper: &Keeper, order: Order) {
+        // Whoever asked may be gone.
+        match order {
+            Order::Look(answer) => _ = answer.send(self.show(keeper).await),
+            Order::Say(said, speaker, answer) => {
+                _ = answer.send(self.change(keeper, &said, speaker).await);
+            }
+        }
+    }
+
+    /// For a person: as things stand, also while nothing is wished.
+    async fn show(&mut self, keeper: &Keeper) -> Result<View, String> {
+        let seen = keeper.look().await.map_err(|error| error.to_string())?;
+        let ceph = self.ceph(Hosts::All).await;
+        Ok(self.view(&seen, ceph))
+    }
+
+    async fn change(
+        &mut self,
+        keeper: &Keeper,
+        said: &Command,
+        speaker: Speaker,
+    ) -> Result<Wish, String> {
+        let seen = keeper.look().await.map_err(|error| error.to_string())?;
+        let who = speaker.who.clone();
+        let judged = command(&self.view(&seen, None), said, speaker);
+        let wish = judged.map_err(|refusal| refusal.to_string())?;
+        keeper.wish(&wish, &seen).await.map_err(|error| error.to_string())?;
+        info!(operator = who, "{who}: {said}");
+        Ok(wish)
+    }
+
+    /// Tells whoever asks that nobody can be asked, until it is time to try again.
+    async fn excuse(&mut self, why: &str) {
+        let again = Instant::now() + AGAIN;
+        while let Ok(Some(order)) = timeout_at(again, self.orders.recv()).await {
+            match order {
+                Order::Look(answer) => _ = answer.send(Err(why.to_owned())),
+                Order::Say(_, _, answer) => _ = answer.send(Err(why.to_owned())),
+            }
+        }
+        sleep_until(again).await;
+    }
+
+    /// Logs what is news.
+    fn tell(&mut self, what: String) {
+        if what != self.logged {
+            info!("{what}");
+            self.logged = what;
+        }
+    }
+}
+
+/// When the next round comes.
+enum Pace {
+    AtOnce,
+    Calm,
+}
