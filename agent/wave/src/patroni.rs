@@ -21,7 +21,7 @@ use trilith_core::wave::settings::SECRETS;
 use crate::http::{self, HttpError};
 
 /// Patroni answers when the new leader is there.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Why it was not switched over.
 #[derive(Debug, thiserror::Error)]

@@ -135,6 +135,8 @@ mod tests {
             addresses: Vec::new(),
             sighting: None,
             installation: None,
+            trial: None,
+            update: None,
         };
         let updater = (!updater.is_empty()).then(|| serde_yaml::from_str(updater).unwrap());
         let (boot, root_hash, failed) = ("b1".into(), None, Vec::new());

@@ -162,6 +162,8 @@ mod tests {
             addresses: Vec::new(),
             sighting: None,
             installation: None,
+            trial: None,
+            update: None,
         }
     }
 
