@@ -10,6 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::boot::RootHash;
+use crate::gate::FailedList;
 use crate::install::{Layout, Release, Slot};
 use crate::release::Manifest;
 use crate::status::{Problem, problem};
@@ -32,8 +33,6 @@ pub const FOLDER: &str = "/run/trilith/update";
 pub const WISH: &str = "wish.yaml";
 /// What the updater says of itself, in YAML ([`State`]).
 pub const STATE: &str = "/run/trilith-update/state.yaml";
-/// Which releases have failed on this node ([`Failures`]), as the gate remembers them.
-pub const FAILED: &str = "/var/lib/trilith-gate/failed.yaml";
 
 /// What a FAT file system takes beyond a file's own bytes: its last cluster, and its name.
 const SLACK: u64 = 64 << 10;
@@ -54,8 +53,8 @@ pub struct Observed {
     pub offer: Option<Offer>,
     /// For which root a fetch into the free slot was begun and not ended.
     pub begun: Option<RootHash>,
-    /// Which releases have failed on this node.
-    pub failed: Vec<Failed>,
+    /// Which releases have failed on this node, as the gate remembers them.
+    pub failed: FailedList,
     /// Whether the gate was told of this wish: [`Step::Remember`] is done.
     pub remembered: bool,
 }
@@ -90,26 +89,6 @@ pub struct Offer {
     pub next: Option<Manifest>,
     /// The release that runs; `None`: there is none of this version and this root.
     pub running: Option<Manifest>,
-}
-
-/// The releases that have failed on a node.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Failures(pub Vec<Failed>);
-
-/// A release that has failed on a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failed {
-    /// Its version.
-    pub version: Version,
-    /// Its root, if that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub root_hash: Option<RootHash>,
-    /// Why.
-    pub why: String,
-    /// When, in seconds since 1970-01-01 UTC.
-    #[serde(default)]
-    pub at: u64,
 }
 
 /// One change.
@@ -215,8 +194,8 @@ fn admitted(wish: &Wish, running: &Version, observed: &Observed) -> Result<(), S
             "it is older than {running}, which runs: this is no upgrade; to go back, say so"
         ));
     }
-    let failed = observed.failed.iter().rev().find(|failed| failed.version == wish.version);
-    match failed {
+    // Another build of that version is asked for again as well: what it is, the source has not said yet.
+    match observed.failed.has(&wish.version, None) {
         Some(failed) if !wish.again => Err(format!(
             "it failed on this node and is not tried again unless told to: {}",
             failed.why

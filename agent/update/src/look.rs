@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use trilith_core::boot::{self, Boot, RootHash};
+use trilith_core::gate::{self, FailedList};
 use trilith_core::install::Layout;
-use trilith_core::update::{Disk, Esp, FAILED, Failed, Failures, Observed};
+use trilith_core::update::{Disk, Esp, Observed};
 use trilith_metal::block::{Device, Devices};
 use trilith_metal::mounted::{Mounted, Way};
 use trilith_metal::{esp, slot, table};
@@ -89,14 +90,12 @@ fn running() -> Result<Option<RootHash>> {
 }
 
 /// What the gate remembers.
-fn failed() -> Result<Vec<Failed>> {
-    match fs::read_to_string(FAILED) {
-        Ok(text) => {
-            let all: Failures = serde_yaml::from_str(&text)
-                .with_context(|| format!("{FAILED} says what nobody understands"))?;
-            Ok(all.0)
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error).with_context(|| format!("cannot read {FAILED}")),
+fn failed() -> Result<FailedList> {
+    let path = Path::new(gate::FOLDER).join(gate::FAILED);
+    match fs::read_to_string(&path) {
+        Ok(text) => FailedList::parse(&text)
+            .with_context(|| format!("{} says what nobody understands", path.display())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(FailedList::default()),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
