@@ -35,8 +35,8 @@ impl OnTrial {
 /// Every system on the node's ESP.
 fn systems(node: &Node<'_>) -> Result<String> {
     node.ssh(
-        "set -e; mkdir -p /run/esp; mount -o ro /dev/disk/by-partuuid/$(tail -c +5 \
-         /sys/firmware/efi/efivars/LoaderDevicePartUUID-* | tr -d '\\0' | tr A-F a-f) /run/esp; \
+        "set -e; mkdir -p /run/esp; mount -o ro /dev/disk/by-partuuid/$(cat \
+         /sys/firmware/efi/efivars/LoaderDevicePartUUID-* | tail -c +5 | tr -d '\\0' | tr A-F a-f) /run/esp; \
          ls /run/esp/EFI/Linux; umount /run/esp",
     )
 }
@@ -95,8 +95,8 @@ fn a_boot_on_trial_that_does_not_prove_itself_starts_again() -> Result<()> {
         "set -e; /usr/lib/trilith/trilith-gate remember --limit 120 \
          --version $(. /etc/os-release; echo $IMAGE_VERSION); \
          sed -i 's/^parts:$/parts:\\n  bgp: [192.0.2.99]/' /var/lib/trilith-gate/before.yaml; \
-         mkdir -p /run/esp; mount /dev/disk/by-partuuid/$(tail -c +5 \
-         /sys/firmware/efi/efivars/LoaderDevicePartUUID-* | tr -d '\\0' | tr A-F a-f) /run/esp; \
+         mkdir -p /run/esp; mount /dev/disk/by-partuuid/$(cat \
+         /sys/firmware/efi/efivars/LoaderDevicePartUUID-* | tail -c +5 | tr -d '\\0' | tr A-F a-f) /run/esp; \
          cd /run/esp/EFI/Linux; for it in *.efi; do mv $it ${it%.efi}+3.efi; done; cd /; umount /run/esp; \
          systemctl reboot --no-block",
     )?;
