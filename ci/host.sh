@@ -65,4 +65,4 @@ next_image() {
 build_packages=(build-essential ca-certificates git librados-dev libvirt-dev pkg-config)
 # shellcheck disable=SC2034
 # What makes and starts machines and namespaces: the tools tree, and the programs that work outside it.
-lab_packages=(mmdebstrap bubblewrap dnsmasq-base iproute2 iputils-ping ipxe libfaketime nftables openssh-client)
+lab_packages=(mmdebstrap bubblewrap dnsmasq-base fdisk iproute2 iputils-ping ipxe libfaketime nftables openssh-client)
