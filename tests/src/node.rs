@@ -118,6 +118,13 @@ impl<'a> Node<'a> {
         run(self.ssh_command()?.arg(command))
     }
 
+    /// Has it start again, as a person does, and waits until it does.
+    pub fn reboot(&mut self) -> Result<()> {
+        // The reboot may come before the answer.
+        let _cut = self.ssh("systemctl --no-block reboot");
+        self.machine.wait_reset(BOOT)
+    }
+
     /// Its first address on its first network.
     pub fn address(&self) -> Result<IpAddr> {
         let node = self.cluster.node(self.id)?;

@@ -79,8 +79,7 @@ impl Trip<'_> {
     pub fn reboot(&mut self) -> Result<Duration> {
         self.absence.take_longest();
         let mark = self.node.console().mark();
-        self.node.ssh("systemctl --no-block reboot")?;
-        self.node.machine().wait_reset(REACTION)?;
+        self.node.reboot()?;
         self.node.console().wait_after(mark, "trilithd: network converged", BOOT)?;
         self.node.wait_converged()?;
         self.away()

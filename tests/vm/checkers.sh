@@ -41,12 +41,15 @@ if [[ -d /run/trilith/patroni ]]; then
         while read -r number member; do [[ $member != "$address" ]] || echo "$number"; done > /var/lib/zookeeper/myid
     chown -R zookeeper: /var/lib/zookeeper
     jars=/usr/share/java
-    set +e
-    said=$(timeout 8 runuser -u zookeeper -- java -Xmx128m \
+    # It would run for ever: its word ends this, and a minute of a busy host without one is a refusal.
+    exec 3< <(exec timeout 60 runuser -u zookeeper -- java -Xmx128m \
         -cp $jars/zookeeper.jar:$jars/slf4j-simple.jar:$jars/netty-codec.jar:$jars/netty-handler.jar:$jars/netty-transport-native-epoll.jar \
         org.apache.zookeeper.server.quorum.QuorumPeerMain /etc/zookeeper/zoo.cfg 2>&1)
-    code=$?
-    set -e
-    [[ $code == 124 ]] && grep -q "binding to port /$address:2281\|bound to port 2281" <<< "$said" || { echo "$said" >&2; exit 1; }
+    said=
+    until [[ $said == *"binding to port /$address:2281"* || $said == *"bound to port 2281"* ]]; do
+        read -r line <&3 || { echo "$said" >&2; exit 1; }
+        said+=$line$'\n'
+    done
+    kill $!
 fi
 echo all taken

@@ -30,8 +30,7 @@ fn a_disc_that_stays_installs_once_and_another_clusters_never() -> Result<()> {
     eprintln!("who it is:\n{before}");
 
     let mark = node.console().mark();
-    node.ssh("systemctl reboot || true")?;
-    node.machine().wait_reset(REACTION)?;
+    node.reboot()?;
     eprintln!("started again, with the disc in its drive");
     node.machine().wait_reset(BOOT)?;
     let said = node.console().since(mark);

@@ -134,8 +134,7 @@ fn a_node_keeps_its_var_on_a_disk_and_needs_its_bundle_once() -> Result<()> {
 
     let mut node = node;
     let mark = node.console().mark();
-    node.ssh("systemctl reboot || true")?;
-    node.machine().wait_reset(BOOT)?;
+    node.reboot()?;
     node.console().wait_after(mark, "going on with the /var that is kept on a disk", BOOT)?;
     node.console().wait_after(mark, "trilithd: network converged", BOOT)?;
     node.wait_converged()?;

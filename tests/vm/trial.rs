@@ -10,7 +10,7 @@ use trilith_tests::artifact;
 use trilith_tests::cluster::Cluster;
 use trilith_tests::command::run;
 use trilith_tests::installed::put_on_trial;
-use trilith_tests::machine::{BOOT, REACTION};
+use trilith_tests::machine::BOOT;
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 
@@ -67,8 +67,7 @@ fn a_boot_on_trial_is_blessed_when_the_node_is_up() -> Result<()> {
     let failed = node.ssh("systemctl list-units --failed --plain --no-legend")?;
     ensure!(failed.is_empty(), "{failed}");
 
-    node.ssh("systemctl reboot --no-block")?;
-    node.machine().wait_reset(REACTION)?;
+    node.reboot()?;
     node.wait_booted()?;
     ensure!(node.status()?.trial.is_none(), "a proven boot is not on trial");
     let limits = setting(&node, "multi-user.target", "JobTimeoutUSec")?;
@@ -97,10 +96,9 @@ fn a_boot_on_trial_that_does_not_prove_itself_starts_again() -> Result<()> {
          sed -i 's/^parts:$/parts:\\n  bgp: [192.0.2.99]/' /var/lib/trilith-gate/before.yaml; \
          mkdir -p /run/esp; mount /dev/disk/by-partuuid/$(cat \
          /sys/firmware/efi/efivars/LoaderDevicePartUUID-* | tail -c +5 | tr -d '\\0' | tr A-F a-f) /run/esp; \
-         cd /run/esp/EFI/Linux; for it in *.efi; do mv $it ${it%.efi}+3.efi; done; cd /; umount /run/esp; \
-         systemctl reboot --no-block",
+         cd /run/esp/EFI/Linux; for it in *.efi; do mv $it ${it%.efi}+3.efi; done; cd /; umount /run/esp",
     )?;
-    node.machine().wait_reset(REACTION)?;
+    node.reboot()?;
     node.console().wait("the session with 192.0.2.99 was established before", BOOT)?;
     node.machine().wait_reset(BOOT)?;
     node.wait_booted()?;

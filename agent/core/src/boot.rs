@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{BadValue, is_sha256};
 
+mod name; // how the files of systems are called, and how the boot loader counts in their names
 #[cfg(test)]
 mod tests;
+
+pub use name::{Name, TRIES, Tries};
 
 /// Where the initrd puts what it tells the root: a tmpfs, for root alone.
 pub const FOLDER: &str = "/run/trilith-boot";

@@ -14,7 +14,6 @@ use crate::version::Version;
 
 mod failed; // releases that have failed on a node
 mod judge; // from what was and what is to a verdict
-mod name; // how the boot loader counts tries, in the names of systems
 mod parts; // what a node is part of
 mod said; // what the gate tells of itself
 mod spent; // how much of the limit is used
@@ -23,7 +22,6 @@ mod tests;
 
 pub use failed::{Failed, FailedList, NO_WORD, Why};
 pub use judge::judge;
-pub use name::{Name, SUFFIX};
 pub use parts::{Link, Now, Parts};
 pub use said::{Said, Stand};
 pub use spent::Spent;

@@ -24,7 +24,7 @@ mod tests;
 mod wish; // what is wished for
 
 pub use state::{Progress, State, Trial};
-pub use systems::{Name, Place, System, Tries};
+pub use systems::{Place, System};
 pub use wish::{Source, TRIAL, Wish};
 
 /// Where a wish is put.

@@ -29,7 +29,7 @@ fn fallen(
     let is_it = |it: &&System| it.name.version().as_ref() == Some(&before.version);
     let own: Vec<&System> = systems.iter().filter(is_it).collect();
     let why = why.filter(|it| it.version == before.version);
-    let used_up = own.iter().find(|it| !it.staged && it.name.is_used_up());
+    let used_up = own.iter().find(|it| !it.staged && it.name.is_bad());
     let told = why.as_ref().map(Why::sentence);
     let sentence = match used_up {
         Some(_) => told.unwrap_or_else(|| NO_WORD.into()),
@@ -44,12 +44,12 @@ fn fallen(
 
 #[cfg(test)]
 mod tests {
-    use trilith_core::boot::RootHash;
+    use trilith_core::boot::{Name, RootHash};
 
     use super::*;
 
     fn system(name: &str, staged: bool) -> System {
-        System { name: name.parse().unwrap(), root: None, staged }
+        System { name: Name::of(name).unwrap(), root: None, staged }
     }
 
     fn before(version: &str) -> Before {

@@ -7,8 +7,9 @@ use anyhow::{Context as _, Result, bail};
 use nix::time::{ClockId, clock_gettime};
 use sd_notify::NotifyState;
 use tokio::time::sleep;
+use trilith_core::boot::Name;
 use trilith_core::boot::RootHash;
-use trilith_core::gate::{BOOTED, Before, Name, STATE, Said, Spent, Stand, Verdict, Why, judge};
+use trilith_core::gate::{BOOTED, Before, STATE, Said, Spent, Stand, Verdict, Why, judge};
 use trilith_core::pauses::Pauses;
 use trilith_core::version::Version;
 use trilith_metal::trial as esp;
@@ -56,7 +57,7 @@ impl<'a> Trial<'a> {
         let before = remembered.unwrap_or_else(|| Before::unknown(version));
         let name = PathBuf::from(&counted);
         let name = name.file_name().and_then(|it| it.to_str()).unwrap_or_default();
-        let number = name.parse().ok().and_then(|name: Name| name.tries).map_or(0, |it| it.done);
+        let number = Name::of(name).and_then(|name| name.tries).map_or(0, |it| it.done);
         let spent = spent(places).unwrap_or_default();
         Ok(Self { places, stage, kept, running, counted, number, before, spent })
     }

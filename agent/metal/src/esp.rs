@@ -11,12 +11,11 @@ use anyhow::{Context as _, Result, ensure};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use object::read::pe::PeFile64;
 use object::{Object as _, ObjectSection as _, ReadCache};
-use trilith_core::boot::RootHash;
-use trilith_core::update::Name;
+use trilith_core::boot::{Name, RootHash};
 
-mod systems; // what boots, what is staged, and how one becomes the other
+pub(crate) mod systems; // what boots, what is staged, and how one becomes the other
 
-pub use systems::{Op, activate, bless, carry_out, demote, free, stage, systems};
+pub use systems::{Op, activate, carry_out, demote, free, stage, systems};
 
 /// The boot loader, in its own place and in the one where firmware looks that remembers nothing.
 const LOADERS: [&str; 2] = ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI"];

@@ -10,16 +10,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use trilith_core::boot::{Boot, FILE, FOLDER, Loader, RootHash};
-use trilith_core::gate::Name;
+use trilith_core::boot::{Boot, FILE, FOLDER, Loader, Name, RootHash};
 
 use crate::block::Devices;
 use crate::efi;
+use crate::esp::systems::STAGED;
 use crate::esp::{SYSTEMS, files, root_of};
 use crate::mounted::{Mounted, Way};
-
-/// Where a release's system waits until it is activated.
-const STAGED: &str = "trilith/staged";
 
 /// A system on an ESP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,8 +72,8 @@ fn device() -> Result<String> {
 pub fn bless(esp: &Path, counted: &str) -> Result<()> {
     let path = esp.join(counted);
     let folder = path.parent().context("a system without a folder")?;
-    let name: Name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default().parse()?;
-    let proven = folder.join(name.proven().to_string());
+    let name = name_of(&path).with_context(|| format!("{counted} is not a system's name"))?;
+    let proven = folder.join(name.blessed().to_string());
     // A power cut may have left both names, of one and the same file: FAT would lose it if one of them was replaced or
     // removed. The boot loader uses up the other one's tries, and then takes this.
     if proven.exists() {
@@ -90,11 +87,14 @@ pub fn bless(esp: &Path, counted: &str) -> Result<()> {
     settle(&proven, folder)
 }
 
+fn name_of(path: &Path) -> Option<Name> {
+    Name::of(path.file_name()?.to_str()?)
+}
+
 /// The same system under another number of tries.
 fn renamed(folder: &Path, name: &Name) -> Result<PathBuf> {
     let is_it = |path: &PathBuf| {
-        let other = path.file_name().and_then(|it| it.to_str()).and_then(|it| it.parse().ok());
-        other.is_some_and(|other: Name| other.stem == name.stem && other.tries.is_some())
+        name_of(path).is_some_and(|other| other.stem == name.stem && other.tries.is_some())
     };
     let found = files(folder)?.into_iter().find(is_it);
     found.with_context(|| format!("there is no {name} in {}", folder.display()))
@@ -116,8 +116,7 @@ pub fn all(esp: &Path) -> Result<Vec<System>> {
     let mut all = Vec::new();
     for (folder, staged) in [(SYSTEMS, false), (STAGED, true)] {
         for path in files(&esp.join(folder))? {
-            let name = path.file_name().and_then(|it| it.to_str()).and_then(|it| it.parse().ok());
-            let Some(name) = name else { continue };
+            let Some(name) = name_of(&path) else { continue };
             all.push(System { name, root: root_of(&path), staged });
         }
     }

@@ -141,7 +141,7 @@ fn tell(teller: &Teller, observed: &Observed, session: Option<&Session>) -> Resu
         .zip(observed.running.as_ref())
         .and_then(|(disk, root)| disk.layout.version(disk.layout.slot_running(root)?));
     let systems = || disk.iter().flat_map(|disk| &disk.esp.systems);
-    let version = |file: &str| trilith_core::update::Name::of(file)?.version();
+    let version = |file: &str| trilith_core::boot::Name::of(file)?.version();
     let staged = systems().find(|it| it.place == Place::Staged);
     let trial = systems().find(|it| it.place == Place::Boot && it.on_trial());
     let trial = trial.and_then(|it| Some((version(&it.file)?, it.tries()?)));

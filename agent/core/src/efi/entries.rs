@@ -9,10 +9,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{LoadOption, Node, Partition};
+use crate::boot::TRIES;
 use crate::subject::{Plan, Subject};
-
-/// How often a new system is tried before the old one is taken.
-pub const TRIES: u8 = 3;
 
 /// The two places of the boot loader on a node's disk, in turns.
 pub const LOADERS: [&str; 2] = ["\\EFI\\systemd\\systemd-bootx64.efi", "\\EFI\\BOOT\\BOOTX64.EFI"];
@@ -91,8 +89,8 @@ impl Subject for Entries {
 
 /// The own entries as they should be.
 fn options(esp: &Partition) -> Vec<LoadOption> {
-    let numbers = 1..=usize::from(TRIES) + 1;
-    let option = |(number, loader): (usize, &&str)| LoadOption {
+    let numbers = 1..=TRIES + 1;
+    let option = |(number, loader): (u32, &&str)| LoadOption {
         active: true,
         description: format!("{NAME}{number}"),
         path: vec![Node::Partition(esp.clone()), Node::File((*loader).to_owned())],

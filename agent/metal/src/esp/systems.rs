@@ -12,16 +12,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::statvfs::statvfs;
 use ring::digest::{Context, SHA256};
-use trilith_core::boot::RootHash;
+use trilith_core::boot::{Name, RootHash};
 use trilith_core::names::Sha256;
-use trilith_core::update::{Name, Place, System};
+use trilith_core::update::{Place, System};
 use trilith_core::version::Version;
 
 use super::{PIECE, SYSTEMS, UNFINISHED, files, give_name, is_same, is_system, root_of, settle};
 use super::{shown, write_beside};
 
 /// Where systems are staged.
-pub(super) const STAGED: &str = "trilith/staged";
+pub(crate) const STAGED: &str = "trilith/staged";
 
 /// One operation on an ESP, durable when it is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,14 +110,6 @@ pub fn activate(esp: &Path, version: &Version, sha256: &Sha256) -> Result<Vec<Op
         }
     }
     Ok(ops)
-}
-
-/// What makes the system of this root one that has proven itself.
-///
-/// # Errors
-/// Reading fails, or there is no such system.
-pub fn bless(esp: &Path, version: &Version, root: &RootHash) -> Result<Vec<Op>> {
-    called(esp, root, &Name::proven(version))
 }
 
 /// What makes the boot loader take the system of this root last.
