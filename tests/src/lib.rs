@@ -28,4 +28,3 @@ pub mod trip; // the way of a node from one release to the next
 pub mod uki; // UKIs taken apart and put together
 pub mod upgrade; // what is wished of a node that is upgraded, and where it ended
 pub mod vlan; // tagged ports in user space
-pub mod web; // a web server for files

@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 
 /// How many bytes are sent at a time.
 const PIECE: usize = 64 << 10;
@@ -32,6 +32,10 @@ struct State {
     folder: PathBuf,
     /// Bytes of bodies, since they were last counted from nothing.
     sent: u64,
+    /// How many more may be sent; `None`: as many as are asked for.
+    allowed: Option<u64>,
+    /// How many answers wait until more may be sent.
+    held: usize,
     /// It answers nothing any more.
     silent: bool,
 }
@@ -41,7 +45,8 @@ impl Server {
     pub fn start(folder: &Path, address: IpAddr) -> Result<Self> {
         let listener = TcpListener::bind((address, 0)).context("cannot listen")?;
         let address = listener.local_addr()?;
-        let state = State { folder: folder.to_owned(), sent: 0, silent: false };
+        let state =
+            State { folder: folder.to_owned(), sent: 0, allowed: None, held: 0, silent: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let server = Self { address, shared: Arc::clone(&shared) };
         thread::spawn(move || shared.listen(&listener));
@@ -65,23 +70,40 @@ impl Server {
 
     /// Waits until so many bytes were sent, without anything else having been asked.
     pub fn wait_sent(&self, bytes: u64, patience: Duration) -> Result<()> {
-        let end = Instant::now() + patience;
-        let mut state = self.shared.lock();
-        while state.sent < bytes {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                bail!("{} bytes of {bytes} were fetched in {patience:?}", state.sent);
-            }
-            let waited = self.shared.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
-        }
+        let state = self.wait(patience, |state| state.sent >= bytes);
+        ensure!(
+            state.sent >= bytes,
+            "{} bytes of {bytes} were fetched in {patience:?}",
+            state.sent
+        );
         Ok(())
+    }
+
+    /// Sends so many bytes more, and then falls silent in the middle of a file; `None`: it goes on.
+    pub fn allow(&self, more: Option<u64>) {
+        self.shared.lock().allowed = more;
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits until it has fallen silent with somebody at the other end.
+    pub fn wait_silent(&self, patience: Duration) -> Result<()> {
+        let state = self.wait(patience, |state| state.held > 0);
+        ensure!(state.held > 0, "{} bytes were fetched in {patience:?}", state.sent);
+        Ok(())
+    }
+
+    /// Waits until this is so, for as long as there is patience.
+    fn wait(&self, patience: Duration, is_so: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let state = self.shared.lock();
+        let waited = self.shared.changed.wait_timeout_while(state, patience, |it| !is_so(it));
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.lock().silent = true;
+        self.shared.changed.notify_all();
     }
 }
 
@@ -99,7 +121,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers one request after the other, until nobody asks any more.
@@ -149,11 +171,28 @@ impl Shared {
             if count == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
+            self.pass(count as u64)?;
             stream.write_all(&piece[..count])?;
             left -= count as u64;
-            self.lock().sent += count as u64;
-            self.changed.notify_all();
         }
+        Ok(())
+    }
+
+    /// Counts bytes, once they may be sent.
+    fn pass(&self, count: u64) -> std::io::Result<()> {
+        let mut state = self.lock();
+        while state.allowed.is_some_and(|allowed| allowed < count) {
+            state.held += 1;
+            self.changed.notify_all();
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.held -= 1;
+            if state.silent {
+                return Err(ErrorKind::ConnectionAborted.into());
+            }
+        }
+        state.allowed = state.allowed.map(|allowed| allowed - count);
+        state.sent += count;
+        self.changed.notify_all();
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use trilith_core::install::TIMES;
 use trilith_tests::artifact;
 use trilith_tests::installed::digest;
-use trilith_tests::machine::{BOOT, Bus, Content, Disk, Hardware, REACTION};
+use trilith_tests::machine::{BOOT, Bus, Content, Disk, Hardware};
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 

@@ -123,7 +123,7 @@ fn metadata_that_must_not_count_are_refused() -> Result<()> {
     ensure!(state.notes.iter().any(|note| note.contains("not synchronised")), "{:?}", state.notes);
     // By somebody else.
     world.reset_release()?;
-    world.wish(world.web.url(), "again: true\n")?;
+    world.wish(&world.web.url(), "again: true\n")?;
     let wish = world.at("run/trilith/update/wish.yaml");
     let text = fs::read_to_string(&wish)?.replace(&world.trust()?, &"a".repeat(64));
     fs::write(wish, text)?;
@@ -207,7 +207,7 @@ fn a_system_is_staged_only_if_the_firmware_would_start_it() -> Result<()> {
 #[test]
 fn nothing_is_activated_without_the_gates_word() -> Result<()> {
     let mut world = World::new()?;
-    world.wish(world.web.url(), "activate: true\ntrial: 300\n")?;
+    world.wish(&world.web.url(), "activate: true\ntrial: 300\n")?;
     let state = world.update(&[])?.wait("not updated yet")?;
     let failed = state.failed.unwrap_or_default();
     ensure!(failed.contains("nobody would know whether it is as good as before"), "{failed}");

@@ -1,6 +1,7 @@
 //! A node with a disk as an installation leaves it, an operator with two releases, and the updater between them.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -18,12 +19,15 @@ use trilith_tests::build::Build;
 use trilith_tests::command::run;
 use trilith_tests::loops::{self, Loop};
 use trilith_tests::machine::in_tools;
-use trilith_tests::web::Web;
+use trilith_tests::server::Server;
 
 use crate::releases::{Operator, said};
 
 /// How long one state may take to come.
 const LIMIT: Duration = Duration::from_mins(5);
+
+/// How often it is looked at. Its partitions appear without udev, and nobody tells when.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Where the image has it.
 const PROGRAM: &str = "/usr/lib/trilith/trilith-update";
@@ -35,7 +39,7 @@ pub(super) const STAGED: &str = "1.0-2 is staged";
 pub(super) struct World {
     pub(super) operator: Operator,
     pub(super) folder: TempDir,
-    pub(super) web: Web,
+    pub(super) web: Server,
     pub(super) disk: Loop,
     pub(super) next: Build,
     /// What else the node sees.
@@ -58,12 +62,12 @@ impl World {
         }
         let folder = tempfile::Builder::new().prefix("update").tempdir_in(artifact::target())?;
         let disk = divided(&folder, &first)?;
-        let web = Web::of(&operator.at("releases"))?;
+        let web = Server::start(&operator.at("releases"), Ipv4Addr::LOCALHOST.into())?;
         let world = Self { operator, folder, web, disk, next, more: Vec::new() };
         world.tell(&first)?;
         let uki = world.operator.whole(&world.operator.manifest("1.0-1")?.uki)?;
         world.put("esp/EFI/Linux/trilith-6.12.0-0123.efi", &uki)?;
-        world.wish(world.web.url(), "")?;
+        world.wish(&world.web.url(), "")?;
         Ok(world)
     }
 
@@ -163,18 +167,11 @@ impl World {
         let device = format!("/dev/{}", self.disk.name());
         for number in ["4", "5"] {
             let uuid = uuid::Uuid::new_v4().to_string();
-            run(in_tools("sfdisk", &[])?.args(["--no-reread", "--no-tell-kernel"]).args([
-                "--part-label",
-                &device,
-                number,
-                "_empty",
-            ]))?;
-            run(in_tools("sfdisk", &[])?.args(["--no-reread", "--no-tell-kernel"]).args([
-                "--part-uuid",
-                &device,
-                number,
-                &uuid,
-            ]))?;
+            for (what, value) in [("--part-label", "_empty"), ("--part-uuid", &uuid)] {
+                let mut sfdisk = in_tools("sfdisk", &[])?;
+                sfdisk.args(["--no-reread", "--no-tell-kernel", what, &device, number, value]);
+                run(&mut sfdisk)?;
+            }
         }
         for number in [4, 5] {
             let file = fs::OpenOptions::new().write(true).open(self.disk.partition(number))?;
@@ -184,6 +181,17 @@ impl World {
         fs::create_dir_all(self.at("var"))?;
         let _ = fs::remove_dir_all(self.at("esp/trilith"));
         Ok(())
+    }
+
+    /// Slot B is free again, and what was seen of metadata is remembered.
+    pub(super) fn reset_release(&self) -> Result<()> {
+        let kept = self.at("kept");
+        let _ = fs::remove_dir_all(&kept);
+        fs::rename(self.at("var"), &kept)?;
+        fs::create_dir_all(self.at("var"))?;
+        self.reset()?;
+        fs::remove_dir_all(self.at("var"))?;
+        Ok(fs::rename(kept, self.at("var"))?)
     }
 
     /// Takes ways away: the targets of 1.0-2 whose names have this in them.
@@ -200,16 +208,16 @@ impl World {
 
     /// Fetches with a server that falls silent, and a SIGKILL each time it does. Gives how many bytes were given.
     pub(super) fn cut_and_fetched(&self, steps: u64) -> Result<u64> {
-        let before = self.web.given();
+        self.web.take_sent();
         for _ in 0..4 {
             self.web.allow(Some(steps));
-            let updating = self.update(&[])?;
-            updating.silent()?;
+            let _killed = self.update(&[])?;
+            self.web.wait_silent(LIMIT)?;
         }
         self.web.allow(None);
         self.update(&[])?.wait(STAGED)?;
         self.is_staged()?;
-        Ok(self.web.given() - before)
+        Ok(self.web.take_sent())
     }
 }
 
@@ -268,24 +276,9 @@ impl Updating<'_> {
             }
             ensure!(begin.elapsed() < LIMIT, "{words:?} is not said, but: {:?}", state.lines());
             self.world.disk.look(6);
-            std::thread::yield_now();
+            // It needs both cores.
+            std::thread::sleep(LOOK);
         }
-    }
-
-    /// Waits until the server gives nothing any more, and kills it.
-    pub(super) fn silent(mut self) -> Result<()> {
-        let mut last = (self.world.web.given(), Instant::now());
-        while last.1.elapsed() < Duration::from_secs(2) {
-            let given = self.world.web.given();
-            if given != last.0 {
-                last = (given, Instant::now());
-            }
-            if let Some(status) = self.child.try_wait()? {
-                bail!("trilith-update: {status}");
-            }
-            std::thread::yield_now();
-        }
-        Ok(())
     }
 
     /// The most memory that it had, in KiB.
@@ -296,9 +289,7 @@ impl Updating<'_> {
         let number = line.and_then(|line| line.split_whitespace().next()).context("no VmHWM")?;
         Ok(number.parse()?)
     }
-}
 
-impl Updating<'_> {
     /// The program, and what it has started: below bwrap(1), each the child of the one before.
     fn inside(&self) -> Vec<i32> {
         let child = |id: &i32| {
@@ -318,18 +309,5 @@ impl Drop for Updating<'_> {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-impl World {
-    /// Slot B is free again, and what was seen of metadata is remembered.
-    pub(super) fn reset_release(&self) -> Result<()> {
-        let kept = self.at("kept");
-        let _ = fs::remove_dir_all(&kept);
-        fs::rename(self.at("var"), &kept)?;
-        fs::create_dir_all(self.at("var"))?;
-        self.reset()?;
-        fs::remove_dir_all(self.at("var"))?;
-        Ok(fs::rename(kept, self.at("var"))?)
     }
 }
