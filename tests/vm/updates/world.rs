@@ -196,14 +196,29 @@ impl World {
 
     /// Takes ways away: the targets of 1.0-2 whose names have this in them.
     pub(super) fn lose(&self, words: &[&str]) -> Result<()> {
-        for entry in fs::read_dir(self.operator.at("releases/targets"))? {
-            let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.contains("1.0-2") && words.iter().any(|word| name.contains(word)) {
-                fs::remove_file(&path)?;
+        let is_one =
+            |name: &str| name.contains("1.0-2") && words.iter().any(|it| name.contains(it));
+        self.targets(is_one)?.iter().try_for_each(|path| Ok(fs::remove_file(path)?))
+    }
+
+    /// Changes a bit in so many places of each target whose name has this in it.
+    pub(super) fn change(&self, word: &str, places: usize) -> Result<()> {
+        for path in self.targets(|name| name.contains(word))? {
+            let mut content = fs::read(&path)?;
+            for place in 1..=places {
+                let at = content.len() * place / (places + 1);
+                content[at] ^= 1;
             }
+            fs::write(path, content)?;
         }
         Ok(())
+    }
+
+    fn targets(&self, is_one: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(self.operator.at("releases/targets"))?;
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let named = |path: &PathBuf| path.file_name()?.to_str().map(&is_one);
+        Ok(paths.filter(|path| named(path).unwrap_or_default()).collect())
     }
 
     /// Fetches with a server that falls silent, and a SIGKILL each time it does. Gives how many bytes were given.
