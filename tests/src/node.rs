@@ -85,6 +85,12 @@ impl<'a> Node<'a> {
         self.wait_converged()
     }
 
+    /// The same of a boot that comes after this mark on the console.
+    pub fn wait_booted_after(&self, mark: usize) -> Result<NodeStatus> {
+        self.console().wait_after(mark, "trilithd: network converged", BOOT)?;
+        self.wait_converged()
+    }
+
     /// Waits until its network has converged again. Nothing more can be asked of one node alone: its quorums
     /// wait for the other coordinators.
     pub fn wait_converged(&self) -> Result<NodeStatus> {
@@ -118,7 +124,13 @@ impl<'a> Node<'a> {
         run(self.ssh_command()?.arg(command))
     }
 
-    /// Has it start again, as a person does, and waits until it does.
+    /// Has it start again, as a person does, and waits until it is back as after [`Node::wait_booted`].
+    pub fn restart(&mut self) -> Result<NodeStatus> {
+        self.reboot()?;
+        self.wait_booted_after(self.console().mark())
+    }
+
+    /// Has it start again, and waits until it does.
     pub fn reboot(&mut self) -> Result<()> {
         // The reboot may come before the answer.
         let _cut = self.ssh("systemctl --no-block reboot");

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use trilith_core::release::Manifest;
 use trilith_core::version::Version;
 
-use crate::machine::{BOOT, REACTION};
+use crate::machine::REACTION;
 use crate::node::Node;
 use crate::operator::Operator;
 use crate::server::Server;
@@ -78,10 +78,7 @@ impl Trip<'_> {
     /// Reboots the node, as a person does; gives how long it was away.
     pub fn reboot(&mut self) -> Result<Duration> {
         self.absence.take_longest();
-        let mark = self.node.console().mark();
-        self.node.reboot()?;
-        self.node.console().wait_after(mark, "trilithd: network converged", BOOT)?;
-        self.node.wait_converged()?;
+        self.node.restart()?;
         self.away()
     }
 

@@ -62,7 +62,8 @@ fn install_again(mut hardware: Hardware, cluster: &Cluster, medium: PathBuf) -> 
     hardware.spec.disks[0].content = Content::Fixed(medium);
     let mut node = Node::switch_on(hardware, cluster, 1)?;
     node.machine().wait_reset(BOOT)?;
-    node.wait_booted()?;
+    let mark = node.console().mark();
+    node.wait_booted_after(mark)?;
     Ok(node)
 }
 

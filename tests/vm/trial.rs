@@ -67,8 +67,7 @@ fn a_boot_on_trial_is_blessed_when_the_node_is_up() -> Result<()> {
     let failed = node.ssh("systemctl list-units --failed --plain --no-legend")?;
     ensure!(failed.is_empty(), "{failed}");
 
-    node.reboot()?;
-    node.wait_booted()?;
+    node.restart()?;
     ensure!(node.status()?.trial.is_none(), "a proven boot is not on trial");
     let limits = setting(&node, "multi-user.target", "JobTimeoutUSec")?;
     ensure!(limits == "infinity", "{limits}");
@@ -101,7 +100,8 @@ fn a_boot_on_trial_that_does_not_prove_itself_starts_again() -> Result<()> {
     node.reboot()?;
     node.console().wait("the session with 192.0.2.99 was established before", BOOT)?;
     node.machine().wait_reset(BOOT)?;
-    node.wait_booted()?;
+    let mark = node.console().mark();
+    node.wait_booted_after(mark)?;
     let names = systems(&node)?;
     ensure!(names.contains("+1-2.efi"), "two tries are used: {names}");
     let why = node.ssh("cat /var/lib/trilith-gate/why.yaml")?;

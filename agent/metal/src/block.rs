@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -13,6 +13,9 @@ use trilith_core::boot::Partition;
 use trilith_core::disks::{Block, Facts};
 
 use crate::exec;
+
+/// How long udev may take to see a device.
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Where things are.
 #[derive(Debug, Clone)]
@@ -125,6 +128,21 @@ impl Devices {
     pub fn named(&self, name: &str) -> Result<Device> {
         let mut all = self.all()?.into_iter();
         all.find(|device| device.name == name).with_context(|| format!("there is no disk {name}"))
+    }
+
+    /// What `look` finds, as soon as udev has seen what it needs: with the switch from the initrd to the root udev forgets
+    /// all devices, and on a slow machine it takes its time to see them again.
+    ///
+    /// # Errors
+    /// As `look`, for all of [`PATIENCE`].
+    pub fn once_seen<T>(&self, look: impl Fn(&Self) -> Result<T>) -> Result<T> {
+        let (news, end) = (News::listen(self)?, Instant::now() + PATIENCE);
+        loop {
+            match look(self) {
+                Err(_) if news.wait_until(end)? => {}
+                found => return found,
+            }
+        }
     }
 
     /// Every partition of a GPT.
@@ -284,5 +302,16 @@ mod tests {
         let extent = Extent { number: 2, start: 256, size: 512 };
         assert_eq!(devices.extent("loop0", "ab-1").unwrap(), extent);
         assert!(devices.extent("sda", "ab-1").is_err());
+
+        let late = at("udev/b259:2");
+        let udev = std::thread::spawn(move || {
+            fs::write(late, "E:ID_PART_ENTRY_UUID=ab-2\nE:ID_PART_ENTRY_TYPE=cd\n")
+        });
+        let seen = devices.once_seen(|devices| {
+            let found = devices.partitions()?.into_iter().find(|it| it.uuid == "ab-2");
+            found.context("not yet")
+        });
+        assert_eq!(seen.unwrap().name, "loop0p3");
+        udev.join().unwrap().unwrap();
     }
 }

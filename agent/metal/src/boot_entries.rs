@@ -40,7 +40,7 @@ pub fn next(disk: &str, esp: &str) -> Result<()> {
 }
 
 fn desired(disk: &str, esp: &str, next: bool) -> Result<Desired> {
-    let extent = Devices::here().extent(disk, &esp.to_lowercase())?;
+    let extent = Devices::here().once_seen(|it| it.extent(disk, &esp.to_lowercase()))?;
     let (number, start, size) = (extent.number, extent.start, extent.size);
     Ok(Desired { esp: Partition { number, start, size, uuid: esp.parse()? }, next })
 }

@@ -56,11 +56,11 @@ fn device() -> Result<String> {
     let Loader::Partition(uuid) = efi::loader() else {
         anyhow::bail!("the boot loader does not say which partition it was started from");
     };
-    let devices = Devices::here();
-    let number = devices.extent(&boot.disk, &uuid.to_lowercase())?.number;
-    let partition = devices.named(&boot.disk)?.partition(number);
-    let partition =
-        partition.with_context(|| format!("partition {number} of {} is not there", boot.disk))?;
+    let partition = Devices::here().once_seen(|devices| {
+        let number = devices.extent(&boot.disk, &uuid.to_lowercase())?.number;
+        let partition = devices.named(&boot.disk)?.partition(number);
+        partition.with_context(|| format!("partition {number} of {} is not there", boot.disk))
+    })?;
     Ok(partition.display().to_string())
 }
 
