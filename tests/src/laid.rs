@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use gpt::GptConfig;
@@ -66,6 +67,18 @@ pub fn lay(file: &Path, operator: &Operator, image: &Path, enroll: bool) -> Resu
         }
     }
     Ok(())
+}
+
+/// Makes a stick with this folder of releases on it, as a person does for nodes that reach no web server.
+pub fn stick(file: &Path, releases: &Path) -> Result<()> {
+    let folder = tempfile::tempdir_in(file.parent().context("a file without a folder")?)?;
+    run(Command::new("cp").args(["--archive", "--link"]).arg(releases).arg(folder.path()))?;
+    let used = run(Command::new("du").args(["--summarize", "--bytes"]).arg(folder.path()))?;
+    let used: u64 = used.split_whitespace().next().context("du says nothing")?.parse()?;
+    File::create(file)?.set_len(used + used / 8 + (64 << 20))?;
+    let mut make = in_tools("mke2fs", &[folder.path(), file.parent().context("no folder")?])?;
+    run(make.args(["-q", "-t", "ext4", "-L", "trilith", "-d"]).arg(folder.path()).arg(file))
+        .map(drop)
 }
 
 fn divide(file: &Path) -> Result<()> {

@@ -8,8 +8,8 @@ use anyhow::{Result, ensure};
 use trilith_core::version::Version;
 use trilith_tests::artifact;
 use trilith_tests::cluster::Cluster;
-use trilith_tests::laid::lay;
-use trilith_tests::machine::{BOOT, Bus, Disk, Hardware, REACTION};
+use trilith_tests::laid::{lay, stick};
+use trilith_tests::machine::{BOOT, Bus, Content, Disk, Hardware, REACTION};
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 use trilith_tests::operator::{Operator, version};
@@ -23,6 +23,9 @@ use crate::site;
 
 /// The most that the updater may need (issue 5, figures), in bytes.
 const MEMORY: u64 = 200 << 20;
+
+/// Where a node has a stick with releases.
+const STICK: &str = "/run/media/trilith/releases";
 
 #[test]
 fn from_release_to_release_and_back_and_over_one() -> Result<()> {
@@ -53,8 +56,11 @@ fn from_release_to_release_and_back_and_over_one() -> Result<()> {
     // It is in the other slot still: nothing is fetched.
     let back = Wish { back: true, ..trip.wish(&a)? };
     upgraded(&mut trip, &back, &before)?;
-    let wish = trip.wish(&c)?;
-    eprintln!("{a} to {c}, two releases on: {}", trip.stage(&wish)?);
+    // Two releases on, and from a stick: what a node does that reaches no web server.
+    let wish = Wish { source: STICK.into(), ..trip.wish(&c)? };
+    let staged = trip.stage(&wish)?;
+    eprintln!("{a} to {c}, from a stick: {staged}");
+    ensure!(staged.fetched == 0, "it has asked the web server");
     upgraded(&mut trip, &wish, &before)?;
     nobody_else_gives_releases(&trip, &b)
 }
@@ -68,7 +74,10 @@ fn installed<'a>(
 ) -> Result<Node<'a>> {
     let mut spec = Node::spec(network, cluster, 1)?;
     spec.secure_boot = true;
-    spec.disks = vec![Disk::empty(TARGET, Bus::Virtio, SIZE)];
+    let releases = operator.releases().with_file_name("stick.raw");
+    stick(&releases, &operator.releases())?;
+    let stick = Disk::new("STICK", Bus::Usb, Content::Fixed(releases));
+    spec.disks = vec![Disk::empty(TARGET, Bus::Virtio, SIZE), stick];
     spec.bundle = Some(cluster.bundle(1)?);
     let hardware = Hardware::assemble(spec)?;
     lay(&hardware.file(TARGET)?, operator, image, true)?;
