@@ -23,7 +23,7 @@ mod tests;
 
 pub use failed::{Failed, FailedList, NO_WORD, Why};
 pub use judge::judge;
-pub use name::{Name, SUFFIX};
+pub use name::{Name, SUFFIX, Tries};
 pub use parts::{Link, Now, Parts};
 pub use said::{Said, Stand};
 pub use spent::Spent;
