@@ -14,6 +14,7 @@ mod peers; // what the agents tell each other
 mod reconcile; // the one loop for every subject
 mod report; // status for people and machines
 mod system; // the adapters: the only code that touches the host
+mod upgrade; // operators' word for the wave
 mod wake; // what wakes whoever waits
 
 fn main() -> ExitCode {

@@ -21,6 +21,7 @@ use trilith_core::status::{NodeStatus, PeerStatus};
 use crate::diagnosis;
 use crate::reconcile::chain;
 use crate::report::{Report, unix_now};
+use crate::upgrade;
 
 mod client; // follows one node
 mod dial; // connections to the cluster's nodes
@@ -33,6 +34,7 @@ mod tests;
 mod tls; // who may talk to whom
 
 pub(crate) use dial::{DialError, Dialer, ends};
+pub(crate) use door::Guest;
 
 /// Who this node talks with, and by which certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,7 +194,8 @@ impl Talk {
             let follower = client::Follower::new(peer.clone(), dialer.clone(), own);
             round.spawn_local(follower.follow(board.clone(), nudge));
         }
-        let routes = diagnosis::routes(report.subscribe(), self.redactor());
+        let routes =
+            diagnosis::routes(report.subscribe(), self.redactor()).merge(upgrade::routes());
         let people = operators::door(Arc::clone(&server_tls));
         for ip in &circle.operators {
             round.spawn_local(Rc::clone(&people).listen(*ip, routes.clone()));

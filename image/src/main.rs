@@ -12,6 +12,7 @@ mod netboot; // servers start from the network
 mod node; // looks at a node
 mod release; // from a build to what web servers serve
 mod sbom; // package list and SPDX
+mod upgrade; // brings the cluster to a release
 mod usb; // a medium that nodes start from
 mod vault; // files of secrets, opened and written
 

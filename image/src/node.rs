@@ -1,10 +1,10 @@
 //! `trilith node`: looks at a node through its agent, as an operator.
 
-mod agent; // the connection
+pub(crate) mod agent; // the connection
 mod support; // everything in one file
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
@@ -102,16 +102,16 @@ struct LogsOptions {
 
 /// Carries out the command.
 pub(crate) fn run(options: &Options) -> Result<Exit> {
-    let Options { node, cluster, operator: _, address, access: _, question } = options;
-    let cluster = match Cluster::read(cluster)? {
+    let Options { node, cluster: file, operator, address, access, question } = options;
+    let cluster = match Cluster::read(file)? {
         Ok(cluster) => cluster,
         Err(exit) => return Ok(exit),
     };
     let named = |one: &&Node| one.name.as_str() == node || one.id.to_string() == *node;
     let Some(found) = cluster.config.nodes.values().find(named) else {
-        return Ok(exit::usage(&format!("{} has no node {node}", options.cluster.display())));
+        return Ok(exit::usage(&format!("{} has no node {node}", file.display())));
     };
-    let operator = options.operator(&cluster)?;
+    let operator = credential(file, operator.as_deref(), (&cluster, access))?;
     let host = format!("{}.{}", found.name, cluster.config.domain);
     let addresses = address.map_or_else(|| operators::addresses(found), |one| vec![one]);
     let mut agent = Agent::connect(&host, &addresses, &operator)
@@ -125,18 +125,20 @@ pub(crate) fn run(options: &Options) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-impl Options {
-    /// Certificate, key and authority.
-    fn operator(&self, cluster: &Cluster) -> Result<Secret> {
-        let beside = self.cluster.with_file_name(operator::FILE);
-        let path = match &self.operator {
-            Some(path) => path,
-            None if beside.exists() => &beside,
-            None => return cluster.operator(&self.access),
-        };
-        let text = std::fs::read_to_string(path);
-        Ok(Secret::from(text.with_context(|| format!("cannot read {}", path.display()))?))
-    }
+/// An operator's certificate, key and authority: as told, else beside the cluster file, else what its secrets have.
+pub(crate) fn credential(
+    file: &Path,
+    told: Option<&Path>,
+    (cluster, access): (&Cluster, &Access),
+) -> Result<Secret> {
+    let beside = file.with_file_name(operator::FILE);
+    let path = match told {
+        Some(path) => path,
+        None if beside.exists() => &beside,
+        None => return cluster.operator(access),
+    };
+    let text = std::fs::read_to_string(path);
+    Ok(Secret::from(text.with_context(|| format!("cannot read {}", path.display()))?))
 }
 
 fn show(agent: &mut Agent, question: &Question) -> Result<()> {

@@ -15,6 +15,7 @@ pub mod patroni; // patroni.yml with Postgres in it
 pub mod ports; // who listens where
 pub mod ssh; // who may log in
 mod tls; // a service's own copy of the node's certificate
+pub mod wave; // the settings of the wave's program
 pub mod zookeeper; // zoo.cfg and its certificates
 
 #[cfg(test)]
@@ -102,6 +103,7 @@ pub fn services(facts: Facts<'_>) -> Desired {
         ceph::desired(facts),
         zookeeper::desired(facts),
         patroni::desired(facts),
+        wave::desired(facts),
     ] {
         all.add(part);
     }

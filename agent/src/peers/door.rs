@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::http::StatusCode;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
+use trilith_core::operators::Operator;
 
 use super::tls;
 use crate::reconcile::chain;
@@ -37,8 +38,17 @@ const REFUSALS: usize = 256;
 /// Why somebody with a certificate of the cluster is not let in.
 pub(super) type Refusal = &'static str;
 
-/// Whether a verified certificate, shown from there, opens a door.
-pub(super) type Judge = dyn Fn(&CertificateDer<'_>, SocketAddr) -> Result<(), Refusal>;
+/// Who has come in. Whatever answers finds it among the request's extensions.
+#[derive(Debug, Clone)]
+pub(crate) enum Guest {
+    /// Another node.
+    Node,
+    /// A person.
+    Operator(Operator),
+}
+
+/// Whether a verified certificate, shown from there, opens a door, and for whom.
+pub(super) type Judge = dyn Fn(&CertificateDer<'_>, SocketAddr) -> Result<Guest, Refusal>;
 
 /// Who may come in, and where.
 pub(super) struct Door {
@@ -78,9 +88,9 @@ impl Door {
         let judged =
             certificate.map_or(Err("it shows no certificate"), |it| (self.judge)(it, from));
         let routes = match judged {
-            Ok(()) => {
+            Ok(guest) => {
                 self.refused.borrow_mut().remove(&from.ip());
-                routes
+                routes.layer(Extension(guest))
             }
             Err(reason) => {
                 self.refuse(from, reason);

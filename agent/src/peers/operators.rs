@@ -12,7 +12,7 @@ use tracing::info;
 use trilith_core::operators::{PORT, who};
 use trilith_core::secrets::certificate::Certificate;
 
-use super::door::{Door, Refusal};
+use super::door::{Door, Guest, Refusal};
 
 /// People at a time: each may have a few windows open.
 const MOST: usize = 16;
@@ -30,9 +30,11 @@ pub(super) fn door(tls: Arc<ServerConfig>) -> Rc<Door> {
     })
 }
 
-fn judge(certificate: &CertificateDer<'_>, from: SocketAddr) -> Result<(), Refusal> {
+fn judge(certificate: &CertificateDer<'_>, from: SocketAddr) -> Result<Guest, Refusal> {
     let certificate = Certificate::from_der(certificate).ok();
-    let name = certificate.as_ref().and_then(who).ok_or("the certificate is not an operator's")?;
+    let operator = certificate.as_ref().and_then(who);
+    let operator = operator.ok_or("the certificate is not an operator's")?;
+    let name = &operator.name;
     info!(operator = name, from = %from.ip(), "operators: {name} looks at this node, from {}", from.ip());
-    Ok(())
+    Ok(Guest::Operator(operator))
 }

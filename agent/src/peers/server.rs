@@ -26,7 +26,7 @@ use trilith_core::names::NodeId;
 use trilith_core::peers::{Circle, Facts, PORT};
 use trilith_core::status::NodeStatus;
 
-use super::door::Door;
+use super::door::{Door, Guest};
 use super::tls;
 
 /// Where the facts are.
@@ -66,7 +66,7 @@ pub(super) fn door(
         if let Some(nudge) = nudges.get(&node) {
             nudge.notify_one();
         }
-        Ok(())
+        Ok(Guest::Node)
     });
     Rc::new(Door { name: "peers", port: PORT, most, tls, judge, refused: RefCell::default() })
 }

@@ -1,7 +1,6 @@
 //! Ceph's monitors, asked by `trilith-rados`, which says why it is a program of its own.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use trilith_core::wave::monitors::{self, AnswerError};
 
 /// The program.
 const PROGRAM: &str = "/usr/lib/trilith/trilith-rados";
-/// There on coordinators alone.
-const ADMIN: &str = "/run/trilith/agent/ceph.client.admin.keyring";
+/// Whose key it is: every node has it, and it may do no more than look and what is asked for here.
+const USER: &str = "trilith";
 /// How long it may take. Without a quorum of monitors librados would wait for ever.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -74,15 +73,10 @@ pub(crate) async fn noout(host: &NodeName, set: bool) -> Result<(), CephError> {
     }
 }
 
-/// Coordinators have the key that may all; others need theirs to be allowed what the wave does.
-fn user() -> &'static str {
-    if Path::new(ADMIN).exists() { "admin" } else { "trilith" }
-}
-
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 async fn ask(commands: &[Value]) -> Result<Vec<Reply>, CephError> {
     let mut command = Command::new(PROGRAM);
-    command.arg(user()).args(commands.iter().map(Value::to_string));
+    command.arg(USER).args(commands.iter().map(Value::to_string));
     command.env_clear().env("LC_ALL", "C").stdin(Stdio::null()).kill_on_drop(true);
     let output = timeout(LIMIT, command.output()).await.map_err(|_| CephError::Late)??;
     if !output.status.success() {

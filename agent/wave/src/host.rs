@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::net::UnixStream;
 use trilith_core::boot::RootHash;
 use trilith_core::status::NodeStatus;
+use trilith_core::update::{STATE, Wish};
 use trilith_core::version::Version;
 use trilith_core::wave::local::{Local, Updater};
 use trilith_core::wave::settings::Fetch;
@@ -19,8 +20,6 @@ use crate::http::{self, HttpError};
 
 /// The agent's socket.
 const AGENT: &str = "/run/trilith/agent.sock";
-/// What the updater says of itself.
-const UPDATER: &str = "/run/trilith-update/state.yaml";
 /// The updater's wish.
 const WISH: &str = "/run/trilith/update/wish.yaml";
 /// What the gate says of this boot.
@@ -68,22 +67,12 @@ struct Remembered {
     why: serde_yaml::Value,
 }
 
-/// The updater's wish.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct UpdaterWish {
-    version: Version,
-    source: String,
-    trust: String,
-    activate: bool,
-    again: bool,
-    trial: u64,
-}
-
 /// Looks at everything. `trouble`: what went wrong in the last round.
 pub(crate) async fn look(trouble: Option<String>) -> Result<Local, HostError> {
     let boot = read(BOOT)?.unwrap_or_default().trim().to_owned();
     let command_line = read("/proc/cmdline")?.unwrap_or_default();
     let gate: Option<Gate> = parse(GATE)?;
+    let stands = |stand: &str| gate.as_ref().is_some_and(|gate| gate.stand == stand);
     let remembered: Option<Vec<Remembered>> = parse(FAILED)?;
     let failed = remembered
         .into_iter()
@@ -93,9 +82,9 @@ pub(crate) async fn look(trouble: Option<String>) -> Result<Local, HostError> {
         status: status().await?,
         boot,
         root_hash: RootHash::of_command_line(&command_line),
-        counted: Path::new(COUNTED).exists(),
-        blessed: gate.is_some_and(|gate| gate.stand == "proven"),
-        updater: parse::<Updater>(UPDATER)?,
+        counted: Path::new(COUNTED).exists() || stands("trial"),
+        blessed: stands("proven"),
+        updater: parse::<Updater>(STATE)?,
         failed: failed.collect(),
         trouble,
     })
@@ -117,8 +106,21 @@ pub(crate) fn wish(
     activate: bool,
 ) -> Result<(), HostError> {
     let Fetch { source, trust, trial } = fetch.ok_or(HostError::NoSource)?.clone();
-    let wish = UpdaterWish { version: version.clone(), source, trust, activate, again, trial };
-    let text = serde_yaml::to_string(&wish)?;
+    let version = version.clone();
+    let wish = Wish { version, source, trust, activate, again, back: false, trial };
+    put(&wish)
+}
+
+/// Takes back that the release be activated, if that is wished for: what was refused is not to be done later.
+pub(crate) fn calm() -> Result<(), HostError> {
+    match parse::<Wish>(WISH)? {
+        Some(wish) if wish.activate => put(&Wish { activate: false, ..wish }),
+        _ => Ok(()),
+    }
+}
+
+fn put(wish: &Wish) -> Result<(), HostError> {
+    let text = serde_yaml::to_string(wish)?;
     if std::fs::read_to_string(WISH).is_ok_and(|before| before == text) {
         return Ok(());
     }

@@ -222,6 +222,7 @@ impl Rounds {
             Step::TakeBackNoout(host) => ceph::noout(&host, false).await?,
             Step::Move => return Err(RoundError::Machines),
             Step::Fail { wish, why } => {
+                host::calm()?;
                 let word = seen.words.get(&self.settings.node).cloned();
                 if let Some(word) = word {
                     keeper.say(&Word { vain: Some(Vain { wish, why }), ..word }).await?;

@@ -13,7 +13,7 @@ use super::tools::Tools;
 use crate::exec;
 
 /// The agent's programs, and where they lie in the image: those that no person calls apart.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("trilithd", "usr/bin"),
     ("trilith-rados", "usr/lib/trilith"),
     ("trilith-console", "usr/lib/trilith"),
@@ -22,10 +22,11 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("trilith-boot-entries", "usr/lib/trilith"),
     ("trilith-gate", "usr/lib/trilith"),
     ("trilith-update", "usr/lib/trilith"),
+    ("trilith-wave", "usr/lib/trilith"),
 ];
 
 /// The crates that they are made of.
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 8] = [
     "trilith-agent",
     "trilith-console",
     "trilith-gate",
@@ -33,6 +34,7 @@ const CRATES: [&str; 7] = [
     "trilith-netboot",
     "trilith-tpm",
     "trilith-update",
+    "trilith-wave",
 ];
 
 /// What the initrd calls, and where it lies there.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 use time::Duration;
-use trilith_core::operators;
+use trilith_core::operators::{self, Right};
 
 use super::{Access, Cluster, make};
 use crate::exit::{self, Exit};
@@ -17,8 +17,8 @@ pub(crate) const FILE: &str = "operator.pem";
 /// Make a certificate by which a person looks at nodes (`trilith node`).
 ///
 /// It reads status, journal, network and disks of every node of the cluster,
-/// and changes nothing. Nobody can take it back before its end but by
-/// replacing the cluster's authority.
+/// and changes nothing, unless `--admin` is given. Nobody can take it back
+/// before its end but by replacing the cluster's authority.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The cluster file.
@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// Who gets it, a word for the nodes' journals.
     #[arg(long, value_name = "WORD")]
     name: Option<String>,
+    /// It may change which release the cluster runs as well (`trilith upgrade`).
+    #[arg(long)]
+    admin: bool,
     /// For how many days it holds.
     #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=1825))]
     days: u32,
@@ -39,8 +42,9 @@ pub(crate) struct Options {
 
 /// Carries out the command.
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
-    let Options { file, name, days, access, output } = options;
-    let Some(subject) = operators::subject(name.as_deref()) else {
+    let Options { file, name, admin, days, access, output } = options;
+    let right = if *admin { Right::Upgrade } else { Right::Look };
+    let Some(subject) = operators::subject(right, name.as_deref()) else {
         return Ok(exit::usage("a name is one word of letters, digits, '.', '_' and '-'"));
     };
     let cluster = match Cluster::read(file)? {

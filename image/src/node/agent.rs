@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::HOST;
+use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore};
+use serde::Serialize;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -30,15 +31,15 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_mins(1);
 
 /// A connection to a node's agent.
-pub(super) struct Agent {
+pub(crate) struct Agent {
     runtime: Runtime,
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
     host: String,
 }
 
 impl Agent {
     /// Connects to the first of the addresses that answers, and believes it only if its certificate names `host`.
-    pub(super) fn connect(host: &str, addresses: &[IpAddr], operator: &Secret) -> Result<Self> {
+    pub(crate) fn connect(host: &str, addresses: &[IpAddr], operator: &Secret) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let tls = TlsConnector::from(tls(operator)?);
         let name = ServerName::try_from(host.to_owned())?;
@@ -56,14 +57,14 @@ impl Agent {
     }
 
     /// The whole answer.
-    pub(super) fn get(&mut self, path: &str) -> Result<Bytes> {
+    pub(crate) fn get(&mut self, path: &str) -> Result<Bytes> {
         let answer = self.ask(path)?;
         let body = self.runtime.block_on(answer.into_body().collect());
         Ok(body.context("the answer breaks off")?.to_bytes())
     }
 
     /// The answer line by line, as it comes.
-    pub(super) fn lines(
+    pub(crate) fn lines(
         &mut self,
         path: &str,
         mut each: impl FnMut(&str) -> Result<()>,
@@ -81,8 +82,21 @@ impl Agent {
         Ok(())
     }
 
+    /// Says something, in JSON, and gives the whole answer.
+    pub(crate) fn say(&mut self, path: &str, what: &impl Serialize) -> Result<Bytes> {
+        let body = Full::new(Bytes::from(serde_json::to_vec(what)?));
+        let request = Request::post(path).header(CONTENT_TYPE, "application/json");
+        let answer = self.put(request.header(HOST, &self.host).body(body)?)?;
+        let body = self.runtime.block_on(answer.into_body().collect());
+        Ok(body.context("the answer breaks off")?.to_bytes())
+    }
+
     fn ask(&mut self, path: &str) -> Result<Response<Incoming>> {
-        let request = Request::get(path).header(HOST, &self.host).body(Empty::new())?;
+        let request = Request::get(path).header(HOST, &self.host).body(Full::default())?;
+        self.put(request)
+    }
+
+    fn put(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
         let answer = self.sender.send_request(request);
         let answer = self.runtime.block_on(async { timeout(ANSWER, answer).await });
         let answer =

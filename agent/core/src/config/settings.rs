@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::NetworkName;
 use crate::names::{
-    Asn, ByteSize, Channel, Endpoint, HttpUrl, LabelKey, Period, SecretName, Sha256, TimeOfDay,
+    Asn, ByteSize, Channel, Endpoint, LabelKey, Period, SecretName, Sha256, TimeOfDay,
 };
+use crate::update::Source;
 
 /// Settings of services.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -215,8 +216,8 @@ impl Bfd {
 /// Where releases come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Update {
-    /// The base of the release server.
-    pub source: HttpUrl,
+    /// Where releases are.
+    pub source: Source,
     /// The SHA-256 of the first root of the keys that sign them.
     pub trust: Sha256,
     /// Which releases.

@@ -260,6 +260,10 @@ fn level(label: &str) -> &str {
     if LEVELS.contains(&label) { label } else { "rack" }
 }
 
+/// What `client.trilith` may ask of monitors.
+const LOOKS: &str = "allow r, \
+    allow command 'osd set-group' with flags=noout, allow command 'osd unset-group' with flags=noout";
+
 /// The keyring that the first monitors are made with: every key with its capabilities, so that nothing has to be
 /// created later.
 ///
@@ -287,8 +291,9 @@ fn capabilities(entity: &str) -> &'static [(&'static str, &'static str)] {
         "client.libvirt" => {
             &[("mon", "profile rbd"), ("osd", "profile rbd"), ("mgr", "profile rbd")]
         }
-        // It looks, and asks for nothing that changes data: a node that only carries machines has no more.
-        "client.trilith" => &[("mon", "allow r"), ("mgr", "allow r"), ("osd", "allow r")],
+        // It looks, and changes no data: a node that only carries machines has no more. The wave keeps OSDs of a host
+        // that restarts from being copied.
+        "client.trilith" => &[("mon", LOOKS), ("mgr", "allow r"), ("osd", "allow r")],
         mgr if mgr.starts_with("mgr.") => {
             &[("mon", "allow profile mgr"), ("osd", "allow *"), ("mds", "allow *")]
         }

@@ -5,7 +5,9 @@
 //! fails if a node asks for a unit or a file that is not owned.
 
 use super::names::{Template, UnitName};
-use crate::render::{ceph, chrony, firewall, frr, host, journal, libvirt, patroni, ssh, zookeeper};
+use crate::render::{
+    ceph, chrony, firewall, frr, host, journal, libvirt, patroni, ssh, wave, zookeeper,
+};
 
 /// The SSH server: it runs on a node whose cluster file has at least one key.
 pub const SSH: UnitName = UnitName::fixed("ssh.service");
@@ -25,6 +27,7 @@ pub const UNITS: &[UnitName] = &[
     libvirt::SLICE,
     libvirt::UNIT,
     patroni::UNIT,
+    wave::UNIT,
     zookeeper::UNIT,
 ];
 
@@ -60,6 +63,7 @@ pub const FOLDERS: &[&str] = &[
     libvirt::SECRETS,
     patroni::SECRETS,
     ssh::SECRETS,
+    crate::wave::settings::SECRETS,
     zookeeper::SECRETS,
 ];
 

@@ -158,8 +158,11 @@ fn prepare(me: NodeId, view: &View, wish: &Wish, turn: &Turn) -> Next {
     let mut against = safety::against(view, me);
     against.extend(others_are_ready(me, view, wish));
     if !against.is_empty() {
-        // It may be over in a moment, as a switchover is; until then nothing stays set.
-        return closing::without_noout(me, view, turn).unwrap_or(Next::Wait(against));
+        // It may be over in a moment, as a switchover is; until then nothing stays set. After a power cut nobody has asked
+        // the updater what lies there.
+        let asked = || stage(me, view, wish);
+        let next = closing::without_noout(me, view, turn).or_else(asked);
+        return next.unwrap_or(Next::Wait(against));
     }
     if let Some(patroni) = &view.health.patroni
         && safety::leads(patroni, me)

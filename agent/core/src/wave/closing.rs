@@ -1,7 +1,7 @@
 //! A turn that is over, or that nobody ends.
 
 use super::answer::{locked, paused, unlocked};
-use super::word::Work;
+use super::word::{Word, Work};
 use super::{Asked, GONE, Hours, LOST, Member, Next, Phase, Step, Turn, View};
 use crate::names::NodeId;
 use crate::status::{Problem, problem};
@@ -56,26 +56,62 @@ fn returned(me: NodeId, view: &View, turn: &Turn, boot: &str) -> Next {
     };
     let version = &turn.version;
     let failed = word.failed_with(version);
-    let why = match &word.work {
+    let why = match (&word.work, failed) {
         _ if word.running == *version && word.proven => return end(me, view, turn),
         _ if word.running == *version => return wait(format!("{version} runs on trial")),
-        // The power failed before the boot loader was to see it.
-        _ if word.boot != boot && word.staged.as_ref() == Some(version) && failed.is_none() => {
-            return end(me, view, turn);
+        (_, Some(failed)) if word.boot != boot => {
+            format!("{version} was activated, and {} runs: {}", word.running, failed.why)
         }
-        _ if word.boot != boot => {
-            let why = failed.map_or("nobody knows why", |failed| failed.why.as_str());
-            format!("{version} was activated, and {} runs: {why}", word.running)
-        }
-        Work::Idle => {
+        // The power failed in between: only the updater can say whether the boot loader was to see it.
+        _ if word.boot != boot => match cut_off(word, turn) {
+            Cut::Before => return end(me, view, turn),
+            Cut::Asked(next) => return next,
+            Cut::Failed(why) => why,
+        },
+        (Work::Idle, _) => {
             let again = turn.again;
             return locked(me, view, Step::Activate { version: version.clone(), again });
         }
-        Work::Busy(how_far) => return wait(format!("{version} is activated: {how_far}")),
-        Work::Refused(why) => format!("{version} could not be activated: {why}"),
+        (Work::Busy(how_far), _) => return wait(format!("{version} is activated: {how_far}")),
+        (Work::Refused(why), _) => format!("{version} could not be activated: {why}"),
     };
     let said = word.vain.as_ref().is_some_and(|vain| vain.wish == turn.wish);
     if said { end(me, view, turn) } else { locked(me, view, Step::Fail { wish: turn.wish, why }) }
+}
+
+/// What is known of an activation after which an older release runs, and nothing has failed.
+enum Cut {
+    /// It was not done: the release is staged as before.
+    Before,
+    /// The updater is asked, or is at it, or the boot loader still has it before itself.
+    Asked(Next),
+    /// The updater refuses the release.
+    Failed(String),
+}
+
+fn cut_off(word: &Word, turn: &Turn) -> Cut {
+    let version = &turn.version;
+    let wait = |why: String| Cut::Asked(Next::Wait(vec![problem("turn", why)]));
+    match &word.work {
+        _ if !word.proven => {
+            let running = &word.running;
+            wait(format!(
+                "{running} was started, and {version} is still on trial: restart this node"
+            ))
+        }
+        _ if word.staged.as_ref() == Some(version) => Cut::Before,
+        // It says nothing in a boot in which nobody has asked it.
+        Work::Idle => {
+            let (version, again) = (version.clone(), turn.again);
+            Cut::Asked(Next::Do(Step::Stage { version, again }))
+        }
+        Work::Busy(how_far) => {
+            wait(format!("the power failed: {version} is looked for: {how_far}"))
+        }
+        Work::Refused(why) => {
+            Cut::Failed(format!("{version} was activated, and refused since: {why}"))
+        }
+    }
 }
 
 /// Another's turn, if that node cannot end it: what it has set is taken back. Who may have activated keeps its turn, so

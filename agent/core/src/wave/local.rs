@@ -95,6 +95,10 @@ impl Local {
 impl Updater {
     /// What it does about a wish.
     fn work(&self, wish: &Wish) -> Work {
+        if let (None, Some(failed)) = (&self.wished, &self.failed) {
+            // It has not come so far as to read its wish.
+            return Work::Busy(failed.clone());
+        }
         if self.wished.as_ref() != Some(&wish.version) {
             return Work::Idle;
         }
@@ -105,7 +109,7 @@ impl Updater {
         let percent = self.progress.map(Progress::percent).unwrap_or_default();
         match (&self.doing, &self.failed) {
             (Some(doing), _) => Work::Busy(format!("{doing}{percent}")),
-            (None, Some(failed)) => Work::Busy(format!("{failed}; it is tried again")),
+            (None, Some(failed)) => Work::Busy(failed.clone()),
             (None, None) => Work::Idle,
         }
     }
@@ -175,13 +179,14 @@ mod tests {
             |updater: &str| local(false, false, updater).word(Some(&wish()), None).unwrap().work;
         assert_eq!(work(""), Work::Idle);
         assert_eq!(work("{wished: '3', doing: fetching}"), Work::Idle);
+        assert_eq!(work("{failed: no disk}"), Work::Busy("no disk".into()));
         let busy =
             "{wished: '2', doing: fetching the root, progress: {done: 3, of: 8}, fetched: 3}";
         assert_eq!(work(busy), Work::Busy("fetching the root: 37 %".into()));
         let refused = "{wished: '2', refused: [{object: '2', reason: it is older}]}";
         assert_eq!(work(refused), Work::Refused("2: it is older".into()));
-        let failed = "{wished: '2', failed: no answer}";
-        assert_eq!(work(failed), Work::Busy("no answer; it is tried again".into()));
+        let failed = "{wished: '2', failed: 'no answer; again in 4 s'}";
+        assert_eq!(work(failed), Work::Busy("no answer; again in 4 s".into()));
     }
 
     #[test]

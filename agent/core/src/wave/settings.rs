@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::Commits;
 use crate::config::Window;
-use crate::names::{NodeId, NodeName};
+use crate::names::{NodeId, NodeName, Sha256};
+use crate::update::Source;
 
 /// Its folder of secrets; its settings and the node's certificate are in it.
 pub const SECRETS: &str = "/run/trilith/wave";
@@ -60,9 +61,9 @@ pub struct Seat {
 #[serde(deny_unknown_fields)]
 pub struct Fetch {
     /// Where releases are.
-    pub source: String,
+    pub source: Source,
     /// The SHA-256 of the first root of the keys that sign them.
-    pub trust: String,
+    pub trust: Sha256,
     /// How long a node may take to prove one, in seconds.
     pub trial: u64,
 }

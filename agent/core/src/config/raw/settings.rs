@@ -7,9 +7,9 @@ use super::{Address, List};
 use crate::config::given::Given;
 use crate::config::{LogProtocol, NetworkName, Weekday};
 use crate::names::{
-    Asn, ByteSize, Channel, Count, Endpoint, HttpUrl, LabelKey, Period, SecretName, Sha256,
-    TimeOfDay,
+    Asn, ByteSize, Channel, Count, Endpoint, LabelKey, Period, SecretName, Sha256, TimeOfDay,
 };
+use crate::update::Source;
 
 /// Ceph.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -136,8 +136,10 @@ pub(in crate::config) struct RawBfd {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Update", extend("required" = ["source", "trust"]))]
 pub(in crate::config) struct RawUpdate {
-    /// The base URL of the release server.
-    pub(in crate::config) source: Given<HttpUrl>,
+    /// Where releases are: the base URL of a web server, or an absolute
+    /// folder, such as `/run/media/trilith/releases` on a stick that is
+    /// labelled `trilith`.
+    pub(in crate::config) source: Given<Source>,
     /// The SHA-256 of the first root of the keys that sign the releases, as
     /// `trilith keys show` prints it.
     pub(in crate::config) trust: Given<Sha256>,

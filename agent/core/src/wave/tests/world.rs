@@ -280,6 +280,8 @@ impl World {
             return;
         }
         (it.up, it.silent, it.word.boot, it.word.work) = (true, 0, boot, Work::Idle);
+        // Until it is asked, the updater of this boot says nothing of what lies there.
+        it.word.staged = None;
         match it.activated {
             Some(0) => {
                 it.activated = None;
