@@ -90,7 +90,7 @@ fn a_boot_on_trial_that_does_not_prove_itself_starts_again() -> Result<()> {
     })?;
     // On trial again, part of a session before that nobody can bring back.
     node.ssh(
-        "set -e; /usr/lib/trilith/trilith-gate remember --limit 120 \
+        "set -e; /usr/lib/trilith/trilith-gate remember --limit 300 \
          --version $(. /etc/os-release; echo $IMAGE_VERSION); \
          sed -i 's/^parts:$/parts:\\n  bgp: [192.0.2.99]/' /var/lib/trilith-gate/before.yaml; \
          mkdir -p /run/esp; mount /dev/disk/by-partuuid/$(cat \
