@@ -15,6 +15,7 @@ mod quorum; // forming, joining, losing and finding each other
 mod secrets; // bundles that are refused, and the one that is kept
 mod services; // units killed, stopped, failing, flapping
 mod turns; // changes of all coordinators, one after the other
+mod wave; // upgrades of the whole cluster: who may, and who sees it
 
 /// A figure, in the output of the test.
 fn say(what: &str, since: Instant) {

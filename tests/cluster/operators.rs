@@ -25,7 +25,7 @@ fn an_operator_sees_everything_but_secrets_and_a_node_sees_nothing() -> Result<(
     node.wait_status("its network stands", BOOT, |status| {
         status.subjects.get("network").is_some_and(|network| network.has_converged)
     })?;
-    lab.cluster().make_operator()?;
+    lab.cluster().make_operator(&[])?;
     // The firewall opens a moment after the network stands.
     let status = node.until("it answers", BOOT, || look(&lab, &["status", "--json"]))?;
     let status: NodeStatus = serde_json::from_str(&status)?;

@@ -125,10 +125,10 @@ impl Cluster {
         run(&mut rotate).map(drop)
     }
 
-    /// `trilith cluster operator`: makes the certificate by which a person looks at nodes.
-    pub fn make_operator(&self) -> Result<()> {
+    /// `trilith cluster operator MORE…`: makes the certificate by which a person looks at nodes.
+    pub fn make_operator(&self, more: &[&str]) -> Result<()> {
         let mut operator = self.trilith(&["operator"])?;
-        operator.args(["--name", "alice", "--identity"]).arg(self.at(IDENTITY));
+        operator.args(more).args(["--name", "alice", "--identity"]).arg(self.at(IDENTITY));
         run(&mut operator).map(drop)
     }
 
@@ -136,6 +136,13 @@ impl Cluster {
     pub fn look(&self, node: &str, words: &[&str]) -> Result<Command> {
         let mut command = Command::new(artifact::program("trilith")?);
         command.arg("node").arg("--cluster").arg(self.at(FILE)).arg(node).args(words);
+        Ok(command)
+    }
+
+    /// `trilith upgrade FILE WORDS…`, by the same certificate.
+    pub fn upgrade(&self, words: &[&str]) -> Result<Command> {
+        let mut command = Command::new(artifact::program("trilith")?);
+        command.arg("upgrade").arg(self.at(FILE)).args(words);
         Ok(command)
     }
 

@@ -9,6 +9,7 @@ mod container; // one node: commands in it, its status, its journal
 mod keeper; // the process that holds a lab
 mod plan; // what a lab consists of
 mod power; // on, off, cut, wiped
+mod slots; // what stands for two slots, and for who chooses between them
 mod units; // the processes of units, and what the agent says of them
 mod wiring; // cables, and partitions between them
 
@@ -48,6 +49,8 @@ pub struct Spec {
     pub overlay: Option<PathBuf>,
     /// Nodes whose clocks differ, by name, and by how much as libfaketime reads it: `+600s`.
     pub clocks: Vec<(String, String)>,
+    /// Whether nodes have what stands for two slots here: then [`Lab::boot_newest`] starts them.
+    pub slots: bool,
 }
 
 impl Spec {
@@ -63,6 +66,7 @@ impl Spec {
             agent: dev.then(|| artifact::program("trilithd")).transpose()?,
             overlay: dev.then(|| artifact::repository().join("overlays/rootfs")),
             clocks: Vec::new(),
+            slots: false,
         })
     }
 }
@@ -149,6 +153,18 @@ impl Lab {
     pub fn outside(&self, program: &str) -> Command {
         let mut command = self.keeper.enter(&["--net"]);
         command.arg(program);
+        command
+    }
+
+    /// A program of the image in the lab's own network, with this folder of the host's as its /mnt.
+    pub fn in_image(&self, program: &str, data: &Path) -> Command {
+        let mut command = self.keeper.enter(&["--mount", "--net"]);
+        command
+            .args(["bwrap", "--die-with-parent", "--ro-bind"])
+            .arg(self.folder.join(ROOT))
+            .arg("/");
+        command.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run", "--tmpfs", "/tmp"]);
+        command.arg("--bind").arg(data).args(["/mnt", program]);
         command
     }
 
@@ -297,6 +313,9 @@ fn plan(spec: &Spec, cluster: &Cluster, folder: &Path) -> Result<Plan> {
         });
     }
     boot::lay(folder, spec.agent.as_deref(), !spec.clocks.is_empty())?;
+    if spec.slots {
+        slots::lay(&folder.join(LAYER))?;
+    }
     Ok(plan)
 }
 

@@ -157,6 +157,7 @@ fn up(folder: &std::path::Path, up: Up) -> Result<()> {
         agent: up.agent.or(sample.agent),
         overlay: up.overlay.or(sample.overlay),
         clocks: up.clock,
+        slots: false,
     };
     let lab = Lab::up(folder, &spec)?;
     say(

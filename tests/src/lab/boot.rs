@@ -17,7 +17,7 @@ use nix::unistd::{chdir, pivot_root};
 
 use super::keeper::{GROUPS, Keeper};
 use super::plan::{NodePlan, Plan};
-use super::{BUNDLE, CONSOLE, LAYER, ROOT, VAR, node_folder};
+use super::{BUNDLE, CONSOLE, LAYER, ROOT, VAR, node_folder, slots};
 
 const NONE: Option<&str> = None;
 
@@ -31,9 +31,9 @@ const CLOCK: &str = "90-lab-clock.conf";
 /// which asks for memory before the allocator can tell the time.
 const CLOCKLESS: [&str; 4] = ["ceph-mon@", "ceph-mgr@", "ceph-osd@", "trilith-osd@"];
 
-/// The agent's program that speaks with Ceph lies beside the agent where both are built, and here in the node.
-const HELPER: &str = "trilith-rados";
-const HELPERS: &str = "usr/lib/trilith";
+/// The programs that speak with Ceph and of upgrades lie beside the agent where all are built, and here in the node.
+const HELPERS: [&str; 2] = ["trilith-rados", "trilith-wave"];
+const FOLDER: &str = "usr/lib/trilith";
 
 /// What the boot loader would give to the kernel, as far as it is systemd's; mkosi.conf has the rest.
 const KERNEL_ARGUMENTS: [&str; 4] = [
@@ -49,8 +49,10 @@ pub(super) fn lay(folder: &Path, agent: Option<&Path>, clocks: bool) -> Result<(
     fs::create_dir_all(layer.join("etc"))?;
     if agent.is_some() {
         // An image that is older may not have it, and what is bound needs a place.
-        fs::create_dir_all(layer.join(HELPERS))?;
-        fs::write(layer.join(HELPERS).join(HELPER), "")?;
+        fs::create_dir_all(layer.join(FOLDER))?;
+        for helper in HELPERS {
+            fs::write(layer.join(FOLDER).join(helper), "")?;
+        }
     }
     if !clocks {
         return Ok(());
@@ -138,12 +140,33 @@ impl Boot<'_> {
         bind(&self.here.join(VAR), &root.join("var"))?;
         if let Some(agent) = &self.plan.agent {
             bind(agent, &root.join("usr/bin/trilithd"))?;
-            bind(&agent.with_file_name(HELPER), &root.join(HELPERS).join(HELPER))?;
+            for helper in HELPERS {
+                bind(&agent.with_file_name(helper), &root.join(FOLDER).join(helper))?;
+            }
         }
         let id = root.join("etc/machine-id");
         fs::write(&id, self.machine_id()?)?;
         fs::set_permissions(&id, fs::Permissions::from_mode(0o444))?;
+        self.release(root)?;
         self.clock(root)
+    }
+
+    /// The name of the release, if it is another one than the image's.
+    fn release(&self, root: &Path) -> Result<()> {
+        let Some(version) = slots::release(&self.here) else { return Ok(()) };
+        let path = root.join("usr/lib/os-release");
+        let text = fs::read_to_string(&path)?;
+        let name = format!("IMAGE_VERSION={version}");
+        let named = |line: &str| {
+            if line.starts_with("IMAGE_VERSION=") {
+                name.clone() + "\n"
+            } else {
+                line.to_owned() + "\n"
+            }
+        };
+        let own = self.here.join("boot/os-release");
+        fs::write(&own, text.lines().map(named).collect::<String>())?;
+        bind(&own, &path)
     }
 
     /// Topmost first.

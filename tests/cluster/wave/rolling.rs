@@ -1,0 +1,249 @@
+//! A wave over a whole cluster with everything in it, while it is written to; one that stops; one whose node is lost.
+//!
+//! Containers have no slots and no firmware: `trilith_tests::lab` has a folder, a program and a function in their place. What
+//! decides, and what says that a node is back, is the real thing: agents, the wave, the gate, ZooKeeper, Ceph, Patroni.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+use trilith_core::version::Version;
+use trilith_tests::lab::{Container, Lab, Spec};
+use trilith_tests::quorums::{PATIENCE, all_formed, ceph};
+
+use super::writers::{Writers, account};
+use super::{has_releases, say, the_order_is_right};
+
+/// What nodes have from their installation, and releases that come after it.
+const FIRST: &str = "2999.1.1-1";
+const SECOND: &str = "2999.2.1-1";
+const BAD: &str = "2999.3.1-1";
+
+/// How long a wave may take here, where a node that restarts takes the processors from the others.
+const LONG: Duration = Duration::from_mins(40);
+/// How often the nodes are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_cluster_is_upgraded_while_it_is_written_to() -> Result<()> {
+    let lab = Lab::tied(&Spec { slots: true, ..Spec::sample()? })?;
+    has_releases(&lab)?;
+    for name in lab.names() {
+        lab.install(name, &version(FIRST)?)?;
+        lab.boot_newest(name)?;
+    }
+    all_formed(&lab)?;
+    lab.cluster().make_operator(&["--admin"])?;
+    let writers = Writers::start(&lab)?;
+    a_wave_goes_over_all(&lab)?;
+    a_failure_stops_it(&lab)?;
+    let reports = writers.end()?;
+    for report in &reports {
+        println!(
+            "{}: {} written, {} errors, {} lost; between two writes {:.2} s at worst, {:.2} s in the median",
+            report.kind,
+            report.written,
+            report.errors,
+            report.lost.len(),
+            report.worst,
+            report.median
+        );
+    }
+    ensure!(reports.iter().all(|it| it.lost.is_empty()), "writes are lost");
+    what_a_lost_node_has_set_is_taken_back(&lab)?;
+    lab.down()
+}
+
+fn version(text: &str) -> Result<Version> {
+    Ok(text.parse()?)
+}
+
+/// Hypervisor first, then the coordinators, those that lead something last, each once; it is paused while the first one
+/// restarts.
+fn a_wave_goes_over_all(lab: &Lab) -> Result<()> {
+    let begin = Instant::now();
+    let node = lab.node("n1")?;
+    let plan = node.until("nothing speaks against the first", PATIENCE, || {
+        let plan = say(lab, &[SECOND, "--plan"])?;
+        ensure!(!plan.lines().nth(1).is_some_and(|line| line.starts_with(' ')), "{plan}");
+        Ok(plan)
+    })?;
+    println!("{plan}");
+    the_order_is_right(lab, &plan)?;
+    say(lab, &[SECOND, "--detach"])?;
+    let mut firmware = Firmware::new(lab);
+    firmware.follow("the first one restarts", |it, _| !it.restarted.is_empty())?;
+    say(lab, &["--pause", "--detach"])?;
+    let paused = firmware.follow("the first one is back and the others wait", |_, shown| {
+        shown.contains(&format!("n4: runs {SECOND}, rests"))
+            && shown.matches("has paused it").count() >= 3
+    })?;
+    println!("{paused}");
+    ensure!(firmware.restarted == ["n4"], "{:?}", firmware.restarted);
+    ensure!(holder(&node)? == "none", "the lock is held while nothing is done");
+    say(lab, &["--resume", "--detach"])?;
+    let over = format!("wave: all nodes run {SECOND}");
+    firmware.follow("the wave is over", |_, shown| shown.contains(&over))?;
+    let mut all = firmware.restarted.clone();
+    println!("restarted, in this order: {}", all.join(", "));
+    all.sort();
+    ensure!(all == lab.names(), "each once: {all:?}");
+    ensure!(noout(&node)?.is_empty(), "noout is left behind");
+    crate::say("a wave over four nodes", begin);
+    all_formed(lab)
+}
+
+/// The second node cannot boot the release: it is back on the one before, and nobody else begins.
+fn a_failure_stops_it(lab: &Lab) -> Result<()> {
+    say(lab, &[BAD, "--detach"])?;
+    let mut firmware = Firmware { bad: Some((version(BAD)?, 1)), ..Firmware::new(lab) };
+    let shown = firmware.follow("the wave is halted, and every node says so", |_, shown| {
+        shown.matches("halted: ").count() >= 3
+    })?;
+    println!("{shown}");
+    let mut each = firmware.restarted.clone();
+    each.dedup();
+    ensure!(
+        each.len() == 2 && each[0] == "n4" && firmware.restarted.len() == 5,
+        "{:?}",
+        firmware.restarted
+    );
+    for node in lab.nodes() {
+        let runs = if node.name() == "n4" { BAD } else { SECOND };
+        ensure!(node.status()?.version == runs, "{} runs {}", node.name(), node.status()?.version);
+    }
+    ensure!(
+        shown.contains(&format!("{}: {BAD} was activated, and {SECOND} runs", each[1])),
+        "{shown}"
+    );
+    let node = lab.node("n1")?;
+    node.until("noout is taken back", PATIENCE, || {
+        let left = noout(&node)?;
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(())
+    })?;
+    ensure!(say(lab, &["--abort", "--detach"])?.contains("is aborted"));
+    all_formed(lab)
+}
+
+/// Its power is cut in its turn, with the lock and with noout set: another coordinator takes that back.
+fn what_a_lost_node_has_set_is_taken_back(lab: &Lab) -> Result<()> {
+    let (node, lost) = (lab.node("n1")?, lab.node("n4")?);
+    // It has the release, and comes first again with the next one.
+    hold_after_noout(&lost)?;
+    say(lab, &["2999.4.1-1", "--detach"])?;
+    node.until("noout is set for n4", LONG, || {
+        let set = noout(&node)?;
+        ensure!(set == ["n4"], "{set:?}: {}", say(lab, &["--detach"])?);
+        Ok(())
+    })?;
+    ensure!(holder(&node)? == "4", "the lock");
+    let begin = Instant::now();
+    lab.kill("n4")?;
+    // Ceph would copy what its OSD holds after ten minutes.
+    node.until("another one takes noout back", Duration::from_mins(9), || {
+        let left = noout(&node)?;
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(())
+    })?;
+    crate::say("noout of a node that is lost taken back", begin);
+    ensure!(say(lab, &["--abort", "--detach"])?.contains("is aborted"));
+    lab.boot_newest("n4")?;
+    all_formed(lab)
+}
+
+/// The node's program for Ceph hangs for as long as it may behind the order that sets noout, so that there is time to cut
+/// the power between that and what comes next.
+fn hold_after_noout(node: &Container<'_>) -> Result<()> {
+    let program = "/usr/lib/trilith/trilith-rados";
+    let script = "#!/bin/sh\n/var/lib/trilith-lab/rados \"$@\" || exit\ncase \"$*\" in *\"osd set-group\"*) exec sleep 60;; esac\n";
+    node.shell(&format!(
+        "cp {program} /var/lib/trilith-lab/rados && printf '{}' >/var/lib/trilith-lab/slow && \
+         chmod +x /var/lib/trilith-lab/* && mount --bind /var/lib/trilith-lab/slow {program} && \
+         systemctl restart trilith-wave",
+        script.replace('\n', "\\n")
+    ))
+    .map(drop)
+}
+
+/// Starts nodes that are off, as firmware and boot loader do, and shows how far the wave is.
+struct Firmware<'a> {
+    lab: &'a Lab,
+    /// Who has restarted, in this order.
+    restarted: Vec<String>,
+    /// A release whose kernel panics at once on the node that comes to it as this one, counted from 0.
+    bad: Option<(Version, usize)>,
+}
+
+impl<'a> Firmware<'a> {
+    fn new(lab: &'a Lab) -> Self {
+        Self { lab, restarted: Vec::new(), bad: None }
+    }
+
+    /// Until it is as wanted; gives what `trilith upgrade` shows then.
+    fn follow(&mut self, what: &str, done: impl Fn(&Self, &str) -> bool) -> Result<String> {
+        let (begin, mut last) = (Instant::now(), String::new());
+        while begin.elapsed() < LONG {
+            self.boot()?;
+            // Whoever is asked may be restarting.
+            let shown = say(self.lab, &["--detach"]).unwrap_or_else(|error| format!("{error:#}"));
+            if shown != last {
+                println!("after {} s:\n{shown}", begin.elapsed().as_secs());
+            }
+            if done(self, &shown) {
+                return Ok(shown);
+            }
+            last = shown;
+            thread::sleep(LOOK);
+        }
+        bail!("waiting until {what}: {last}\n{}", self.lab.node("n1")?.last_words())
+    }
+
+    fn boot(&mut self) -> Result<()> {
+        for name in self.lab.names() {
+            if self.lab.node(name)?.is_on() {
+                continue;
+            }
+            let version = self.lab.boot_newest(name)?;
+            self.restarted.push(name.to_owned());
+            let mut each = self.restarted.clone();
+            each.dedup();
+            println!("{name} starts {version}");
+            if self.bad.as_ref().is_some_and(|(bad, at)| *bad == version && each.len() == at + 1) {
+                self.lab.kill(name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// For which hosts noout is set.
+fn noout(node: &Container<'_>) -> Result<Vec<String>> {
+    let dump = ceph::ask(node, "osd dump")?;
+    let flags = dump["crush_node_flags"].as_object().context("no crush_node_flags")?;
+    let set =
+        |flags: &Value| flags.as_array().is_some_and(|all| all.iter().any(|it| it == "noout"));
+    Ok(flags.iter().filter(|(_, flags)| set(flags)).map(|(host, _)| host.clone()).collect())
+}
+
+/// Who holds the lock, by the agents' account.
+fn holder(node: &Container<'_>) -> Result<String> {
+    let ask = format!(
+        r#"
+from kazoo.client import KazooClient
+from kazoo.exceptions import NoNodeError
+own = "/run/trilith/zookeeper/"
+client = KazooClient(hosts="10.30.1.1:2281", use_ssl=True, verify_certs=True, ca=own + "authority.pem",
+    certfile=own + "node.pem", keyfile=own + "node.pem", auth_data=[("digest", "{}")])
+client.start()
+try:
+    print(client.get("/trilith/upgrade/lock")[0].decode())
+except NoNodeError:
+    print("none")
+client.stop()
+"#,
+        account(node)?
+    );
+    Ok(node.shell(&format!("python3 -c '{ask}'"))?.trim().to_owned())
+}
