@@ -3,6 +3,7 @@
 mod packages; // what changes between two releases
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -196,9 +197,9 @@ fn plan(view: &View, said: &Command, options: &Options) -> Result<Exit> {
     for (number, place) in order(&view).iter().enumerate() {
         let name = view.nodes.get(&place.node).map(|member| member.name.to_string());
         let name = name.unwrap_or_else(|| place.node.to_string());
-        text += &format!("{}. {name}: {}\n", number + 1, place.why);
+        writeln!(text, "{}. {name}: {}", number + 1, place.why)?;
         for reason in &place.against {
-            text += &format!("   now against it: {reason}\n");
+            writeln!(text, "   now against it: {reason}")?;
         }
     }
     if let Some(folder) = &options.releases {
