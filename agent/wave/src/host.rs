@@ -9,10 +9,11 @@ use axum::http::Request;
 use serde::Deserialize;
 use tokio::net::UnixStream;
 use trilith_core::boot::RootHash;
+use trilith_core::gate::{FailedList, Said, Stand};
 use trilith_core::status::NodeStatus;
 use trilith_core::update::{STATE, Wish};
 use trilith_core::version::Version;
-use trilith_core::wave::local::{Local, Updater};
+use trilith_core::wave::local::Local;
 use trilith_core::wave::settings::Fetch;
 use trilith_core::wave::word::Failed;
 
@@ -53,38 +54,21 @@ pub(crate) enum HostError {
     NoSource,
 }
 
-/// What the gate says, as far as it matters here.
-#[derive(Deserialize)]
-struct Gate {
-    stand: String,
-}
-
-/// A line of the gate's memory. Why, it says in a shape of its own.
-#[derive(Deserialize)]
-struct Remembered {
-    version: Version,
-    #[serde(default)]
-    why: serde_yaml::Value,
-}
-
 /// Looks at everything. `trouble`: what went wrong in the last round.
 pub(crate) async fn look(trouble: Option<String>) -> Result<Local, HostError> {
     let boot = read(BOOT)?.unwrap_or_default().trim().to_owned();
     let command_line = read("/proc/cmdline")?.unwrap_or_default();
-    let gate: Option<Gate> = parse(GATE)?;
-    let stands = |stand: &str| gate.as_ref().is_some_and(|gate| gate.stand == stand);
-    let remembered: Option<Vec<Remembered>> = parse(FAILED)?;
-    let failed = remembered
-        .into_iter()
-        .flatten()
-        .map(|it| Failed { version: it.version, why: words(&it.why) });
+    let stand = parse::<Said>(GATE)?.map(|said| said.stand);
+    let failed: FailedList = parse(FAILED)?.unwrap_or_default();
+    let failed =
+        failed.iter().map(|it| Failed { version: it.version.clone(), why: it.why.clone() });
     Ok(Local {
         status: status().await?,
         boot,
         root_hash: RootHash::of_command_line(&command_line),
-        counted: Path::new(COUNTED).exists() || stands("trial"),
-        blessed: stands("proven"),
-        updater: parse::<Updater>(STATE)?,
+        counted: Path::new(COUNTED).exists() || matches!(stand, Some(Stand::Trial { .. })),
+        blessed: stand == Some(Stand::Proven),
+        updater: parse(STATE)?,
         failed: failed.collect(),
         trouble,
     })
@@ -141,42 +125,4 @@ fn read(path: &'static str) -> Result<Option<String>, HostError> {
 fn parse<T: for<'de> Deserialize<'de>>(path: &'static str) -> Result<Option<T>, HostError> {
     let Some(text) = read(path)? else { return Ok(None) };
     serde_yaml::from_str(&text).map(Some).map_err(|source| HostError::Parse { path, source })
-}
-
-/// Whatever is in a YAML value, as a line.
-fn words(value: &serde_yaml::Value) -> String {
-    use serde_yaml::Value;
-    match value {
-        Value::Null => String::new(),
-        Value::Bool(it) => it.to_string(),
-        Value::Number(it) => it.to_string(),
-        Value::String(it) => it.clone(),
-        Value::Sequence(all) => all.iter().map(words).collect::<Vec<_>>().join("; "),
-        Value::Mapping(all) => all.values().map(words).collect::<Vec<_>>().join("; "),
-        Value::Tagged(it) => words(&it.value),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_of_any_shape_become_a_line() {
-        for (yaml, expected) in [
-            ("it did not come back", "it did not come back"),
-            ("[a, b]", "a; b"),
-            ("{reasons: [a, b], tries: 3}", "a; b; 3"),
-            ("null", ""),
-        ] {
-            assert_eq!(words(&serde_yaml::from_str(yaml).unwrap()), expected);
-        }
-    }
-
-    #[test]
-    fn what_the_gate_says_is_read_leniently() {
-        let gate: Gate =
-            serde_yaml::from_str("{version: '2', stand: trial, try: 1, more: x}").unwrap();
-        assert_eq!(gate.stand, "trial");
-    }
 }

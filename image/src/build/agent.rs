@@ -26,12 +26,13 @@ const PROGRAMS: [(&str, &str); 9] = [
 ];
 
 /// The crates that they are made of.
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 9] = [
     "trilith-agent",
     "trilith-console",
     "trilith-gate",
     "trilith-metal",
     "trilith-netboot",
+    "trilith-rados",
     "trilith-tpm",
     "trilith-update",
     "trilith-wave",

@@ -100,6 +100,11 @@ impl FailedList {
         self.0.iter().rev().find(same)
     }
 
+    /// Each of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, Failed> {
+        self.0.iter()
+    }
+
     /// Adds a release, in the place of what was known of it.
     pub fn add(&mut self, failed: Failed) {
         self.forget(&failed.version);

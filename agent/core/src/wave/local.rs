@@ -1,50 +1,12 @@
 //! From what a node finds on itself to its word.
 
-use serde::{Deserialize, Serialize};
-
 use super::Wish;
 use super::parts::Parts;
 use super::word::{Failed, Vain, Word, Work};
 use crate::boot::RootHash;
 use crate::names::BadValue;
 use crate::status::{NodeStatus, Problem};
-use crate::version::Version;
-
-/// What the updater says of itself, as far as it matters here. What more it says is passed over.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Updater {
-    /// The release that is on trial: it runs, or the next boot tries it.
-    pub trial: Option<Trial>,
-    /// The release that is staged, whole.
-    pub staged: Option<Version>,
-    /// The release that is wished for.
-    pub wished: Option<Version>,
-    /// What is being done, in words.
-    pub doing: Option<String>,
-    /// How far that is.
-    pub progress: Option<Progress>,
-    /// Why the wish is refused.
-    pub refused: Vec<Problem>,
-    /// What failed, and is tried again.
-    pub failed: Option<String>,
-}
-
-/// A release on trial.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trial {
-    /// Which one.
-    pub version: Version,
-}
-
-/// How far something is, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// What is done.
-    pub done: u64,
-    /// All of it.
-    pub of: u64,
-}
+use crate::update::State;
 
 /// What a node finds on itself.
 #[derive(Debug, Clone)]
@@ -60,7 +22,7 @@ pub struct Local {
     /// Whether the gate has found it proven since.
     pub blessed: bool,
     /// What the updater says; `None`: it has not run in this boot.
-    pub updater: Option<Updater>,
+    pub updater: Option<State>,
     /// Releases that failed here, as the gate remembers them.
     pub failed: Vec<Failed>,
     /// What went wrong when it did its part last.
@@ -81,7 +43,7 @@ impl Local {
             root_hash: self.root_hash.clone(),
             proven: !activated && (!self.counted || self.blessed),
             boot: self.boot.clone(),
-            work: wish.map(|wish| updater.work(wish)).unwrap_or_default(),
+            work: wish.map(|wish| work(&updater, wish)).unwrap_or_default(),
             staged: updater.staged,
             failed: self.failed.clone(),
             vain: before.cloned(),
@@ -92,32 +54,25 @@ impl Local {
     }
 }
 
-impl Updater {
-    /// What it does about a wish.
-    fn work(&self, wish: &Wish) -> Work {
-        if let (None, Some(failed)) = (&self.wished, &self.failed) {
-            // It has not come so far as to read its wish.
-            return Work::Busy(failed.clone());
-        }
-        if self.wished.as_ref() != Some(&wish.version) {
-            return Work::Idle;
-        }
-        if !self.refused.is_empty() {
-            let reasons: Vec<String> = self.refused.iter().map(Problem::to_string).collect();
-            return Work::Refused(reasons.join("; "));
-        }
-        let percent = self.progress.map(Progress::percent).unwrap_or_default();
-        match (&self.doing, &self.failed) {
-            (Some(doing), _) => Work::Busy(format!("{doing}{percent}")),
-            (None, Some(failed)) => Work::Busy(failed.clone()),
-            (None, None) => Work::Idle,
-        }
+/// What an updater does about a wish.
+fn work(updater: &State, wish: &Wish) -> Work {
+    let State { wished, doing, progress, refused, failed, .. } = updater;
+    if let (None, Some(failed)) = (wished, failed) {
+        // It has not come so far as to read its wish.
+        return Work::Busy(failed.clone());
     }
-}
-
-impl Progress {
-    fn percent(self) -> String {
-        format!(": {} %", self.done.saturating_mul(100) / self.of.max(1))
+    if wished.as_ref() != Some(&wish.version) {
+        return Work::Idle;
+    }
+    if !refused.is_empty() {
+        let reasons: Vec<String> = refused.iter().map(Problem::to_string).collect();
+        return Work::Refused(reasons.join("; "));
+    }
+    let percent = progress.map(|it| format!(": {} %", it.percent())).unwrap_or_default();
+    match (doing, failed) {
+        (Some(doing), _) => Work::Busy(format!("{doing}{percent}")),
+        (None, Some(failed)) => Work::Busy(failed.clone()),
+        (None, None) => Work::Idle,
     }
 }
 
