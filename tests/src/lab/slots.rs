@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use trilith_core::gate::{Name, Tries};
+use trilith_core::boot::{Name, Tries};
 use trilith_core::version::Version;
 
 use super::{Lab, VAR, node_folder};
@@ -68,7 +68,7 @@ impl Lab {
     pub fn boot_newest(&self, name: &str) -> Result<Version> {
         let (kept, here) = (self.kept(name)?, node_folder(&self.folder, name));
         let folder = kept.join("esp").join(SYSTEMS);
-        let best = systems(&folder)?.into_iter().filter(|it| !it.is_used_up());
+        let best = systems(&folder)?.into_iter().filter(|it| !it.is_bad());
         let best = best.max_by_key(Name::version).context("no system is left on the ESP")?;
         let version = best.version().context("a system without a version")?;
         let mut tried = best.clone();
@@ -91,6 +91,6 @@ impl Lab {
 fn systems(folder: &Path) -> Result<Vec<Name>> {
     let entries = fs::read_dir(folder);
     let entries = entries.with_context(|| format!("cannot read {}", folder.display()))?;
-    let name = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let name = |entry: fs::DirEntry| Name::of(entry.file_name().to_str()?);
     Ok(entries.filter_map(Result::ok).filter_map(name).collect())
 }
