@@ -22,10 +22,11 @@ sshd -t -o HostKey=/run/trilith/ssh/ssh_host_ed25519_key
 openssl verify -CAfile /run/trilith/libvirt/cacert.pem /run/trilith/libvirt/servercert.pem > /dev/null
 [[ ! -e /run/trilith/rsyslog ]] || rsyslogd -N1 -f /etc/rsyslog.conf
 
-# It ends by itself, for nobody asks anything of it, and with a failure where it cannot read its files.
+# It ends by itself, for nobody asks anything of it, and with a failure where it cannot read its files: and on a busy host
+# where its time is over before it has begun.
 echo 0123456789abcdef0123456789abcdef > /etc/machine-id
 mkdir -p /var/log/libvirt /run/libvirt
-libvirtd --timeout 1
+libvirtd --timeout 1 || libvirtd --timeout 10 || libvirtd --timeout 60
 
 if [[ -d /run/trilith/patroni ]]; then
     # ZooKeeper is not there, which is no fault of the file.
