@@ -58,11 +58,15 @@ link_sysctls: {{ipv4/rp_filter: "2", ipv6/accept_ra: "0", ipv6/router_solicitati
 
 const LACP: &str = "mode: '802.3ad', lacp_rate: fast, xmit_hash_policy: layer3+4";
 
-/// Each address answers, once the ports of a bond have found each other: the partner's LACP has a second between two tries.
 fn ping_all() {
     for address in ["10.1.0.1", "10.2.0.1", "10.0.0.1", "fd00:1::1", "fd00:2::1", "fd00:0::1"] {
-        sh(&format!("ping -c 1 -w 60 {address}")).unwrap();
+        ping(address);
     }
+}
+
+/// It answers, once the ports of a bond have found each other: the partner's LACP has a second between two tries.
+fn ping(address: &str) {
+    sh(&format!("timeout 60 sh -c 'until ping -c 1 -W 5 {address}; do :; done'")).unwrap();
 }
 
 #[test]
@@ -179,7 +183,7 @@ fn vlans_come_go_and_change_and_mtus_move_through_the_stack() {
 
 fn ping_all_but_storage() {
     for address in ["10.1.0.1", "10.0.0.1", "fd00:1::1"] {
-        sh(&format!("ping -c 1 -w 60 {address}")).unwrap();
+        ping(address);
     }
 }
 
