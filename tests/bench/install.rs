@@ -99,7 +99,7 @@ fn install(hardware: Hardware, cluster: &Cluster) -> Result<Installed> {
 fn copy(bytes: f64) -> Result<f64> {
     let mut piece = vec![0; 1 << 20];
     File::open("/dev/urandom")?.read_exact(&mut piece)?;
-    let mut file = tempfile::tempfile_in(artifact::target().join("vm"))?;
+    let mut file = tempfile::tempfile_in(artifact::machines()?)?;
     let start = Instant::now();
     let mut left = bytes;
     while left > 0.0 {

@@ -26,14 +26,12 @@ impl Accel {
     /// Finds out, once per boot of the host: the answer is kept below target/.
     pub fn find() -> Result<Self> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("no boot ID")?;
-        let folder = artifact::target().join("vm");
-        let kept = folder.join("accel");
+        let kept = artifact::machines()?.join("accel");
         let known = fs::read_to_string(&kept).unwrap_or_default();
         if let Some(answer) = known.strip_prefix(&boot) {
             return Ok(if answer == "kvm" { Self::Kvm } else { Self::Tcg });
         }
         let works = Path::new("/dev/kvm").exists() && firmware_speaks()?;
-        fs::create_dir_all(&folder)?;
         fs::write(&kept, boot + if works { "kvm" } else { "tcg" })?;
         Ok(if works { Self::Kvm } else { Self::Tcg })
     }

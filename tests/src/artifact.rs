@@ -1,6 +1,7 @@
 //! What was built: programs, image, tools tree.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +15,13 @@ pub fn repository() -> &'static Path {
 /// Where cargo and `trilith build` put what they make.
 pub fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
+}
+
+/// Where disks, logs and pictures of virtual machines are put, absolute; the first who asks makes it.
+pub fn machines() -> Result<PathBuf> {
+    let folder = target().join("vm");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    folder.canonicalize().with_context(|| folder.display().to_string())
 }
 
 /// A program of this workspace, built by the same profile as the running test: `trilithd`, `trilith`.

@@ -65,7 +65,7 @@ impl Machine {
 
     fn switch_on(hardware: Hardware, more: &[&str]) -> Result<Self> {
         let name = hardware.spec.log.as_ref().unwrap_or(&hardware.spec.name);
-        let log = artifact::target().join("vm").join(format!("{name}.console.log"));
+        let log = artifact::machines()?.join(format!("{name}.console.log"));
         // A machine that was on before goes on with its log; another test's log of the same name is overwritten.
         let socket = hardware.folder().join("qmp");
         let fresh = fs::remove_file(&socket).is_err();

@@ -31,7 +31,7 @@ pub struct Operator {
 impl Operator {
     /// The one whose releases are kept, with a release of each of these images in it.
     pub fn kept(images: &[&Path]) -> Result<Self> {
-        let folder = artifact::target().canonicalize()?.join("vm/operator");
+        let folder = artifact::machines()?.join("operator");
         let operator = Self { folder, _temporary: None };
         if operator.is_of_use() && operator.release_all(images).is_ok() {
             return Ok(operator);
@@ -55,7 +55,7 @@ impl Operator {
 
     /// Another one with the same keys, who serves the same releases: what is signed or replaced here is not there.
     pub fn twin(&self) -> Result<Self> {
-        let temporary = TempDir::new_in(artifact::target().join("vm"))?;
+        let temporary = TempDir::new_in(artifact::machines()?)?;
         let twin = Self { folder: temporary.path().canonicalize()?, _temporary: Some(temporary) };
         let copied = ["keys", "safe", IDENTITY].map(|name| self.at(name));
         run(Command::new("cp").arg("--archive").args(copied).arg(&twin.folder))?;

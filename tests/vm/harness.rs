@@ -43,7 +43,7 @@ fn a_frozen_machine_goes_on_as_often_as_wanted() -> Result<()> {
 /// The release's own image is as good as an installed disk; one whose root is spoiled is refused.
 #[test]
 fn a_disk_is_judged_by_what_is_on_it() -> Result<()> {
-    let folder = tempfile::tempdir_in(artifact::target().canonicalize()?.join("vm"))?;
+    let folder = tempfile::tempdir_in(artifact::machines()?)?;
     let file = folder.path().join("disk.raw");
     let disk = Disk::new("DISK", Bus::Virtio, Content::Raw(file.clone()));
     File::create(&file)?.set_len(1 << 30)?;

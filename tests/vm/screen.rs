@@ -78,13 +78,13 @@ impl<'a> Terminal<'a> {
 
     /// For people who look at it afterwards.
     pub(crate) fn keep(&self, page: &str) -> Result<()> {
-        let path = artifact::target().join(format!("vm/{}.{page}.txt", self.name));
+        let path = artifact::machines()?.join(format!("{}.{page}.txt", self.name));
         Ok(fs::write(path, self.screen() + "\n")?)
     }
 
     /// The virtual console, as a picture.
     pub(crate) fn picture(&mut self) -> Result<()> {
-        let path = artifact::target().join(format!("vm/{}.screen.png", self.name));
+        let path = artifact::machines()?.join(format!("{}.screen.png", self.name));
         let console = self.machine.console().clone();
         console.until("there is text on the virtual console", REACTION, || {
             let lit = self.machine.lit()?;

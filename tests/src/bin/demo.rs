@@ -107,7 +107,7 @@ fn way_in(node: &mut Node<'_>) -> Result<PathBuf> {
         node.machine().pid(),
         words.join(" ")
     );
-    let path = artifact::target().join("vm/demo-ssh");
+    let path = artifact::machines()?.join("demo-ssh");
     fs::write(&path, script)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     Ok(path)

@@ -252,9 +252,8 @@ fn firmware(secure_boot: bool, variables: &str) -> String {
 }
 
 fn folder(name: &str) -> Result<TempDir> {
-    let runs = artifact::target().join("vm/run");
+    let runs = artifact::machines()?.join("run");
     fs::create_dir_all(&runs).with_context(|| format!("cannot make {}", runs.display()))?;
-    let runs = runs.canonicalize()?;
     tempfile::Builder::new()
         .prefix(&format!("{name}."))
         .tempdir_in(runs)

@@ -75,7 +75,7 @@ impl Bench {
         let mut spec = Node::spec(&network, &cluster, 1)?;
         spec.secure_boot = secure_boot;
         spec.disks = vec![Disk::empty(TARGET, Bus::Virtio, SIZE)];
-        let folder = TempDir::new_in(artifact::target().canonicalize()?.join("vm"))?;
+        let folder = TempDir::new_in(artifact::machines()?)?;
         let gateway = "10.10.0.254".parse()?;
         Ok(Self {
             secure_boot,
