@@ -61,7 +61,7 @@ pub(crate) async fn look(trouble: Option<String>) -> Result<Local, HostError> {
     let stand = parse::<Said>(GATE)?.map(|said| said.stand);
     let failed: FailedList = parse(FAILED)?.unwrap_or_default();
     let failed =
-        failed.iter().map(|it| Failed { version: it.version.clone(), why: it.why.clone() });
+        failed.all().iter().map(|it| Failed { version: it.version.clone(), why: it.why.clone() });
     Ok(Local {
         status: status().await?,
         boot,

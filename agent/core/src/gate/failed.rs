@@ -101,8 +101,9 @@ impl FailedList {
     }
 
     /// Each of them.
-    pub fn iter(&self) -> std::slice::Iter<'_, Failed> {
-        self.0.iter()
+    #[must_use]
+    pub fn all(&self) -> &[Failed] {
+        &self.0
     }
 
     /// Adds a release, in the place of what was known of it.
