@@ -9,7 +9,7 @@ use crate::config::{
     NodeNetwork,
 };
 use crate::names::{IfName, Mtu, NodeId};
-use crate::secrets::needs::Needs;
+use crate::secrets::needs::{CEPH_EVERYWHERE, Needs};
 use crate::secrets::{NodeSecrets, Secret};
 use crate::{ceph, frr, libvirt, network, osds, patroni, pools, render, services, zookeeper};
 
@@ -108,12 +108,20 @@ pub fn osds(config: &Config, id: NodeId, secrets: &NodeSecrets) -> osds::Desired
     osds::Desired { cluster: secrets.ceph.fsid.clone(), node: id.into(), rules, system }
 }
 
-/// Ceph's pools, the same for every node: one for the disks of machines, as the cluster file says that pools are.
+/// Ceph's pools, the same for every node: one for the disks of machines, as the cluster file says that pools are; and what
+/// its clients may.
 pub fn pools(config: &Config) -> pools::Desired {
     let ceph = &config.settings.ceph;
     let domain = render::ceph::failure_domain(&ceph.failure_domain).to_owned();
     let wish = pools::Wish { size: ceph.pool.size, min_size: ceph.pool.min_size, domain };
-    pools::Desired { pools: [(pools::MACHINES.to_owned(), wish)].into() }
+    let may = |client: &str| {
+        let all = render::ceph::capabilities(client).iter();
+        all.map(|(kind, allowed)| ((*kind).to_owned(), (*allowed).to_owned())).collect()
+    };
+    pools::Desired {
+        pools: [(pools::MACHINES.to_owned(), wish)].into(),
+        clients: CEPH_EVERYWHERE.map(|client| (client.to_owned(), may(client))).into(),
+    }
 }
 
 /// Which database cluster the node belongs to; a node that is no coordinator has nothing to do for it.

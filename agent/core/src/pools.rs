@@ -1,4 +1,4 @@
-//! Ceph's pools, the OSDs that were replaced, and how the whole cluster stands. One node answers for them: the
+//! Ceph's pools, what its clients may, the OSDs that were replaced, and how the whole cluster stands. One node answers for them: the
 //! coordinator whose monitor leads.
 //!
 //! The cluster file says how many copies there are and what keeps them apart; everything else of a pool is Ceph's
@@ -27,6 +27,9 @@ const APPLICATION: &str = "rbd";
 /// disk, and finds more only after minutes.
 const FIRST_GROUPS: u32 = 32;
 
+/// What a client may ask (`caps`), by the kind of daemon: `mon`, `mgr`, `osd`.
+pub type Capabilities = BTreeMap<String, String>;
+
 /// Ceph's pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pools;
@@ -37,6 +40,9 @@ pub struct Pools;
 pub struct Desired {
     /// Every pool by its name. Others are left alone.
     pub pools: BTreeMap<String, Wish>,
+    /// What clients may that were made when the cluster was: releases that came later may want more, or less.
+    #[serde(default)]
+    pub clients: BTreeMap<String, Capabilities>,
 }
 
 /// How a pool should be.
@@ -83,6 +89,8 @@ pub struct Cluster {
     pub pools: BTreeMap<String, Option<Pool>>,
     /// The CRUSH rules.
     pub rules: BTreeSet<String>,
+    /// What the clients may that are desired and known.
+    pub clients: BTreeMap<String, Capabilities>,
 }
 
 /// How Ceph still counts on an OSD that is gone.
@@ -144,6 +152,13 @@ pub enum Step {
     },
     /// Say what the pool is for.
     Use(String),
+    /// Change what a client may.
+    Allow {
+        /// The client.
+        client: String,
+        /// All that it may from then on.
+        may: Capabilities,
+    },
     /// Count on an OSD no more, so that its copies are made elsewhere.
     Out(u64),
     /// Forget an OSD.
@@ -170,6 +185,18 @@ impl Subject for Pools {
                     plan.problems.push(Problem { object: name.clone(), reason });
                 }
                 None => plan.steps.push(Step::Make { pool: name.clone(), wish: wish.clone() }),
+            }
+        }
+        for (client, may) in &desired.clients {
+            match cluster.clients.get(client) {
+                Some(now) if now == may => {}
+                Some(_) => {
+                    plan.steps.push(Step::Allow { client: client.clone(), may: may.clone() });
+                }
+                None => {
+                    let reason = "Ceph does not know this client".into();
+                    plan.problems.push(Problem { object: client.clone(), reason });
+                }
             }
         }
         plan.steps.extend(cluster.replaced.iter().filter_map(|(osd, state)| match state {
@@ -243,6 +270,8 @@ pub fn questions(desired: &Desired) -> Vec<Value> {
         all.push(json!({"prefix": "osd pool get", "pool": pool, "var": "all", "format": "json"}));
         all.push(json!({"prefix": "osd pool application get", "pool": pool, "format": "json"}));
     }
+    let ask = |client| json!({"prefix": "auth get", "entity": client, "format": "json"});
+    all.extend(desired.clients.keys().map(ask));
     all
 }
 
@@ -272,6 +301,10 @@ impl Step {
             Self::Use(pool) => json!({
                 "prefix": "osd pool application enable", "pool": pool, "app": APPLICATION,
             }),
+            Self::Allow { client, may } => {
+                let caps: Vec<_> = may.iter().flat_map(|(kind, allowed)| [kind, allowed]).collect();
+                json!({"prefix": "auth caps", "entity": client, "caps": caps})
+            }
             Self::Out(osd) => json!({"prefix": "osd out", "ids": [osd.to_string()]}),
             // What the managers order for `osd purge`, after the same question as [`is_missed`].
             Self::Forget(osd) => {
@@ -296,6 +329,11 @@ impl fmt::Display for Step {
             }
             Self::Set { pool, key, value } => write!(f, "set {key} of the pool {pool} to {value}"),
             Self::Use(pool) => write!(f, "mark the pool {pool} as one for {APPLICATION}"),
+            Self::Allow { client, may } => {
+                let may: Vec<_> =
+                    may.iter().map(|(kind, allowed)| format!("{kind} {allowed:?}")).collect();
+                write!(f, "change what {client} may to {}", may.join(", "))
+            }
             Self::Out(osd) => {
                 write!(f, "count on OSD {osd} no more: its disk carries another one")
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Cluster, Desired, Pool, Replaced, Share};
+use super::{Capabilities, Cluster, Desired, Pool, Replaced, Share};
 use crate::osds::mark::of_one_disk;
 
 /// What came of one command, a line of JSON for each in the output of `trilith-rados`.
@@ -119,6 +119,12 @@ struct Settings {
     crush_rule: String,
 }
 
+/// The part of `auth get` that counts. The key stands there, too.
+#[derive(Deserialize)]
+struct Client {
+    caps: Capabilities,
+}
+
 /// Reads the replies.
 pub fn cluster(desired: &Desired, replies: Vec<Reply>) -> Result<Cluster, ReplyError> {
     let mut replies = replies.into_iter();
@@ -136,7 +142,18 @@ pub fn cluster(desired: &Desired, replies: Vec<Reply>) -> Result<Cluster, ReplyE
             *pool = Some(read(settings, applications)?);
         }
     }
-    Ok(Cluster { pools, rules, replaced: replaced(&map.osds), ..status.into() })
+    let mut clients = BTreeMap::new();
+    for client in desired.clients.keys() {
+        match replies.next() {
+            // It is not there.
+            Some(Reply::Refusal(_)) => {}
+            reply => {
+                let found: Vec<Client> = answer("auth get", reply)?;
+                clients.extend(found.into_iter().map(|it| (client.clone(), it.caps)));
+            }
+        }
+    }
+    Ok(Cluster { pools, rules, clients, replaced: replaced(&map.osds), ..status.into() })
 }
 
 /// Those that are gone for good. Whether they are missed is another question.
@@ -200,7 +217,11 @@ mod tests {
 
     fn desired() -> Desired {
         let wish = Wish { size: 3, min_size: 2, domain: "host".into() };
-        Desired { pools: [("machines".to_owned(), wish)].into() }
+        let may = [("mon".to_owned(), "allow r".to_owned())].into();
+        Desired {
+            pools: [("machines".to_owned(), wish)].into(),
+            clients: [("client.trilith".to_owned(), may)].into(),
+        }
     }
 
     /// As 18.2.7 answers, shortened.
@@ -221,7 +242,9 @@ mod tests {
             osd(3, "6e598f47-0aaf-8318-85d5-2db5c7fb1300".into(), 0, 0),
         ]});
         let (rules, names) = (json!(["by-host"]), json!([".mgr", "machines"]));
-        [status, rules, names, map, pool, json!({"rbd": {}})].map(Reply::Answer).into()
+        let client =
+            json!([{"entity": "client.trilith", "key": "AQ==", "caps": {"mon": "allow *"}}]);
+        [status, rules, names, map, pool, json!({"rbd": {}}), client].map(Reply::Answer).into()
     }
 
     #[test]
@@ -238,15 +261,18 @@ mod tests {
         let applications = ["rbd".to_owned()].into();
         let pool = Pool { size: 3, min_size: 2, rule, applications };
         assert_eq!(found.pools, [(".mgr".into(), None), ("machines".into(), Some(pool))].into());
+        assert_eq!(found.clients["client.trilith"]["mon"], "allow *");
     }
 
     #[test]
-    fn a_pool_that_is_not_there_is_refused() {
+    fn what_is_not_there_is_refused() {
         let mut replies = replies();
         replies[2] = Reply::Answer(json!([]));
         replies[4] = Reply::Refusal("unrecognized pool".into());
         replies[5] = Reply::Refusal("unrecognized pool".into());
-        assert!(cluster(&desired(), replies.clone()).unwrap().pools.is_empty());
+        replies[6] = Reply::Refusal("failed to find client.trilith in keyring".into());
+        let found = cluster(&desired(), replies.clone()).unwrap();
+        assert!(found.pools.is_empty() && found.clients.is_empty());
         replies[0] = Reply::Refusal("no".into());
         let error = cluster(&desired(), replies).unwrap_err();
         assert_eq!(error.to_string(), "the monitors refuse `status`: no");

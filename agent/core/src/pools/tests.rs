@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn golden_plans() {
-    crate::golden::check::<Pools>("pools", 7);
+    crate::golden::check::<Pools>("pools", 9);
 }
 
 #[test]

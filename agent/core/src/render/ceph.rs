@@ -265,7 +265,7 @@ const LOOKS: &str = "allow r, \
     allow command 'osd set-group' with flags=noout, allow command 'osd unset-group' with flags=noout";
 
 /// The keyring that the first monitors are made with: every key with its capabilities, so that nothing has to be
-/// created later.
+/// created later. What clients may is kept up afterwards (`crate::pools`).
 ///
 /// The capabilities are those that monitors give by themselves (`ceph auth get client.bootstrap-osd`), and Ceph's
 /// profiles for the rest.
@@ -281,7 +281,7 @@ fn monitors_keyring(facts: Facts<'_>) -> String {
 }
 
 /// What an entity may do, by the kind of daemon that it asks.
-fn capabilities(entity: &str) -> &'static [(&'static str, &'static str)] {
+pub(crate) fn capabilities(entity: &str) -> &'static [(&'static str, &'static str)] {
     match entity {
         "mon." => &[("mon", "allow *")],
         "client.admin" => {

@@ -8,7 +8,7 @@ use crate::config::{Config, Node, Role};
 use crate::names::SecretName;
 
 /// Ceph's entities that every node has.
-const CEPH_EVERYWHERE: [&str; 2] = ["client.libvirt", "client.trilith"];
+pub(crate) const CEPH_EVERYWHERE: [&str; 2] = ["client.libvirt", "client.trilith"];
 
 /// What one node must be given, and nothing beyond.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
