@@ -77,7 +77,13 @@ impl Operator {
         self.at("keys")
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    /// Keys, releases and what else is the operator's.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A path in that folder.
+    pub fn at(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
@@ -97,7 +103,8 @@ impl Operator {
         Ok(())
     }
 
-    fn trilith(&self, words: &[&str]) -> Result<Command> {
+    /// `trilith` with these words, in that folder.
+    pub fn trilith(&self, words: &[&str]) -> Result<Command> {
         let mut command = Command::new(artifact::program("trilith")?);
         command.args(words).current_dir(&self.folder);
         Ok(command)

@@ -3,53 +3,47 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use age::secrecy::ExposeSecret as _;
 use anyhow::{Context as _, Result, ensure};
-use tempfile::TempDir;
 use trilith_core::release::{Manifest, Part, WINDOW};
-use trilith_core::version::Version;
 use trilith_tests::artifact;
 use trilith_tests::build::{Build, UKI};
 use trilith_tests::command::{output, run};
 use trilith_tests::machine::in_tools;
+use trilith_tests::operator;
 use trilith_tests::program::Program;
 
-/// An operator with keys, of which those that are offline lie in a folder of their own.
-pub(super) struct Operator {
-    folder: TempDir,
-    tools: PathBuf,
+/// An operator whose commands are looked at one by one.
+pub(super) struct Operator(operator::Operator);
+
+impl Deref for Operator {
+    type Target = operator::Operator;
+
+    fn deref(&self) -> &operator::Operator {
+        &self.0
+    }
 }
 
 impl Operator {
     pub(super) fn new() -> Result<Self> {
-        let operator = Self { folder: TempDir::new()?, tools: artifact::tools()? };
-        let identity = age::x25519::Identity::generate();
-        fs::write(operator.at("identity"), identity.to_string().expose_secret())?;
-        let init =
-            ["keys", "init", "--name", "attic", "--recipient", &identity.to_public().to_string()];
-        done(operator.trilith(&init)?.args(["--root-keys"]).arg(operator.at("safe")))?;
-        Ok(operator)
-    }
-
-    pub(super) fn at(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        Ok(Self(operator::Operator::new()?))
     }
 
     /// `trilith` with these words, and the folder of keys.
     pub(super) fn trilith(&self, words: &[&str]) -> Result<Command> {
-        let mut command = Command::new(artifact::program("trilith")?);
-        command.args(words).arg("--keys").arg(self.at("keys"));
+        let mut command = self.0.trilith(words)?;
+        command.arg("--keys").arg(self.keys());
         Ok(command)
     }
 
     pub(super) fn releasing(&self, build: &str) -> Result<Command> {
         let mut command = self.trilith(&["release"])?;
         command.arg(self.at(build)).arg("--into").arg(self.at("releases"));
-        command.arg("--identity").arg(self.at("identity")).arg("--tools").arg(&self.tools);
+        command.arg("--identity").arg(self.at("identity")).arg("--tools").arg(artifact::tools()?);
         Ok(command)
     }
 
@@ -57,23 +51,8 @@ impl Operator {
         output(&mut self.releasing(build)?)
     }
 
-    /// A target's file, by its name.
-    pub(super) fn target(&self, name: &str) -> Result<PathBuf> {
-        let mut all =
-            fs::read_dir(self.at("releases/targets"))?.filter_map(|it| Some(it.ok()?.path()));
-        let is =
-            |path: &PathBuf| path.to_str().is_some_and(|path| path.ends_with(&format!(".{name}")));
-        all.find(is).with_context(|| format!("there is no target {name}"))
-    }
-
     pub(super) fn manifest(&self, version: &str) -> Result<Manifest> {
-        let version: Version = version.parse()?;
-        let text = fs::read_to_string(self.target(&Manifest::target(&version))?)?;
-        Ok(Manifest::parse(&text)?)
-    }
-
-    pub(super) fn whole(&self, part: &Part) -> Result<Vec<u8>> {
-        Ok(zstd::decode_all(fs::File::open(self.target(&part.whole.target)?)?)?)
+        self.0.manifest(&version.parse()?)
     }
 
     /// What a node makes of the part that it has.
@@ -99,7 +78,7 @@ impl Operator {
         let esp = format!("{}@@1M", disk.display());
         for name in ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI", UKI] {
             let taken = self.at("taken");
-            let mut mcopy = in_tools("mcopy", &[self.folder.path()])?;
+            let mut mcopy = in_tools("mcopy", &[self.folder()])?;
             run(mcopy.args(["-o", "-i", &esp, &format!("::/{name}")]).arg(&taken))?;
             ensure!(self.starts(&fs::read(&taken)?, "db.pem")?, "{name} on the disk image");
         }
@@ -110,7 +89,7 @@ impl Operator {
     fn starts(&self, program: &[u8], certificate: &str) -> Result<bool> {
         let path = self.at("program.efi");
         fs::write(&path, program)?;
-        let mut command = in_tools("sbverify", &[self.folder.path()])?;
+        let mut command = in_tools("sbverify", &[self.folder()])?;
         command.arg("--cert").arg(self.at("keys").join(certificate)).arg(&path);
         Ok(output(&mut command)?.status.success())
     }
@@ -302,7 +281,7 @@ fn firmware_is_given_keys_that_are_signed() -> Result<()> {
     let operator = Operator::new()?;
     let enroll = |more: &[&str], into: &str| -> Result<()> {
         let mut command = operator.trilith(&["keys", "enroll"])?;
-        command.arg("--root-keys").arg(operator.at("safe")).arg("--tools").arg(&operator.tools);
+        command.arg("--root-keys").arg(operator.at("safe")).arg("--tools").arg(artifact::tools()?);
         command.arg("--identity").arg(operator.at("identity")).arg("--into").arg(operator.at(into));
         done(command.args(more))
     };
@@ -355,7 +334,7 @@ impl Variable {
         let at = |name: &str| operator.at(name);
         fs::write(at("content"), content)?;
         fs::write(at("signature"), wrapped(&self.signature)?)?;
-        let mut openssl = in_tools("openssl", &[operator.folder.path()])?;
+        let mut openssl = in_tools("openssl", &[operator.folder()])?;
         openssl.args(["smime", "-verify", "-binary", "-noverify", "-nointern", "-inform", "DER"]);
         openssl.arg("-in").arg(at("signature")).arg("-content").arg(at("content"));
         openssl.arg("-certfile").arg(at("keys").join(format!("{signer}.pem")));
