@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use trilith_tests::command::{output, run};
 use trilith_tests::lab::{Container, Lab, Spec};
-use trilith_tests::quorums::{PATIENCE, all_formed, leader, start};
+use trilith_tests::quorums::{PATIENCE, all_formed, ceph, leader, start};
 
 /// A release that no node has.
 const NEXT: &str = "2999.1.1-1";
@@ -22,6 +22,7 @@ fn a_wave_is_wished_by_those_who_may_and_seen_by_nobody_else() -> Result<()> {
     all_formed(&lab)?;
     lab.cluster().make_operator(&[])?;
     let node = lab.node("n1")?;
+    clients_may_again_what_an_older_release_did_not_give(&node)?;
     let plan = node.until("every node says where it stands", PATIENCE, || {
         let plan = say(&lab, &[NEXT, "--plan"])?;
         ensure!(plan.lines().filter(|line| !line.starts_with(' ')).count() == 4, "{plan}");
@@ -45,6 +46,17 @@ fn a_wave_is_wished_by_those_who_may_and_seen_by_nobody_else() -> Result<()> {
     ensure!(say(&lab, &["--abort", "--detach"])?.contains("is aborted"));
     ensure!(refusal(&lab, &["--resume", "--detach"])?.contains("begin another one"));
     lab.down()
+}
+
+/// A cluster that was formed by a release whose wave asked less of Ceph.
+fn clients_may_again_what_an_older_release_did_not_give(node: &Container<'_>) -> Result<()> {
+    node.shell("ceph auth caps client.trilith mon 'allow r'")?;
+    node.until("the wave may set noout again", PATIENCE, || {
+        let client = ceph::ask(node, "auth get client.trilith")?;
+        let may = client[0]["caps"]["mon"].as_str().unwrap_or_default();
+        ensure!(may.contains("osd set-group"), "it may {may:?}");
+        Ok(())
+    })
 }
 
 /// Says in the cluster file where releases come from, before any node is on.
