@@ -44,7 +44,10 @@ pub(super) fn lay(layer: &Path) -> Result<()> {
         );
         fs::write(folder.join("lab.conf"), text)?;
     }
-    Ok(())
+    // It is told to the gate only where there is a disk with slots.
+    let booted = layer.join("etc/systemd/system/trilith-booted.service.d");
+    fs::create_dir_all(&booted)?;
+    Ok(fs::write(booted.join("lab.conf"), "[Unit]\nConditionPathExists=\n")?)
 }
 
 /// The release that a node's root is called by; `None`: the image's own name.
