@@ -17,6 +17,7 @@ pub mod identity; // which of many bundles is this machine's
 pub mod install; // from a medium to a disk
 pub mod keep; // /var of a node that is not installed
 pub mod libvirt; // the storage secret in libvirt, and whether KVM works
+pub mod machines; // machines that run on a node, and what keeps them there
 pub mod names; // small valid values: NodeId, IfName, VlanId, Mtu, …
 pub mod netboot; // what a netboot server and a node that boots from it say to each other
 pub mod network; // links, addresses, routes and sysctls of the core networks
