@@ -8,6 +8,7 @@ pub mod config; // the cluster file: YAML text -> merged -> valid Config
 pub mod diagnosis; // what a person asks a node for when something is wrong
 pub mod disks; // what a disk is, and whether a rule means it
 pub mod efi; // what the firmware starts, and the node's own boot entries
+pub mod evacuate; // machines leave a node: what is wished for, and how far it is
 pub mod explain; // every derived value of a node with its derivation
 pub mod frr; // the routing sessions of a node
 pub mod gate; // whether a boot on trial has brought back what the node was part of
