@@ -14,14 +14,14 @@ pub(crate) struct Teller {
 impl Teller {
     /// What was said before this program started: what has failed in a wave, failed.
     pub(crate) fn read() -> Result<Self> {
-        let text = match fs::read_to_string(STATE) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        let state = match fs::read_to_string(STATE) {
+            Ok(text) => {
+                serde_yaml::from_str(&text).with_context(|| format!("{STATE} is not understood"))?
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => State::default(),
             Err(error) => return Err(error).with_context(|| format!("cannot read {STATE}")),
         };
-        let state: Option<State> =
-            serde_yaml::from_str(&text).with_context(|| format!("{STATE} is not understood"))?;
-        Ok(Self { state: state.unwrap_or_default() })
+        Ok(Self { state })
     }
 
     pub(crate) fn state(&self) -> &State {
