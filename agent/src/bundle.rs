@@ -134,7 +134,7 @@ fn assign(bundle: &Bundle) -> Option<Assignment> {
         pools: node::pools(config),
         patroni: node::patroni(config, *id, secrets),
         frr: node::frr(config, *id, secrets)?,
-        libvirt: node::libvirt(secrets),
+        libvirt: node::libvirt(config, *id, secrets),
     })
 }
 

@@ -17,6 +17,7 @@ use trilith_core::secrets::Secret;
 use trilith_core::version::Version;
 use trilith_core::wave::command::{Command, Speaker, command};
 use trilith_core::wave::settings::PATH;
+use trilith_core::wave::word::Work;
 use trilith_core::wave::{Asked, Next, View, Wish, next, order};
 
 use crate::cluster::{Access, Cluster};
@@ -261,7 +262,11 @@ fn show(view: &View, shown: &mut BTreeMap<String, String>) -> Result<Option<Exit
             (None, Some(word)) => {
                 let trouble = word.trouble.as_ref().map(|it| format!("; trouble: {it}"));
                 let trouble = trouble.unwrap_or_default();
-                format!("runs {}, {}{trouble}", word.running, next(*id, view))
+                let far = match &word.moving {
+                    Work::Busy(how_far) => format!(" ({how_far})"),
+                    Work::Idle | Work::Refused(_) => String::new(),
+                };
+                format!("runs {}, {}{far}{trouble}", word.running, next(*id, view))
             }
             (None, None) => "has not said anything yet".into(),
         };

@@ -98,8 +98,8 @@ fn sees(node: &Container<'_>, count: &str) -> Result<()> {
 }
 
 /// A machine that counts.
-struct Machine {
-    name: String,
+pub(crate) struct Machine {
+    pub(crate) name: String,
 }
 
 impl Machine {
@@ -129,7 +129,7 @@ impl Machine {
         )
     }
 
-    fn description(&self, disk: &str) -> String {
+    pub(crate) fn description(&self, disk: &str) -> String {
         format!(
             "<domain type='qemu'><name>{}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>
              <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>
@@ -149,7 +149,7 @@ impl Machine {
     }
 
     /// Starts it as machines of a cluster are: known to the daemon for as long as they run.
-    fn start_with(&self, node: &Container<'_>, disk: &str) -> Result<()> {
+    pub(crate) fn start_with(&self, node: &Container<'_>, disk: &str) -> Result<()> {
         let path = format!("/run/{}.xml", self.name);
         put(node, &path, self.description(disk).as_bytes())?;
         virsh(node, &format!("create {path}")).map(drop)
@@ -163,7 +163,7 @@ impl Machine {
     }
 
     /// Waits until it says a number after this one.
-    fn counts_on(&self, node: &Container<'_>, after: u32) -> Result<u32> {
+    pub(crate) fn counts_on(&self, node: &Container<'_>, after: u32) -> Result<u32> {
         node.until(&format!("{} counts on after {after}", self.name), SOON, || {
             let count = self.count(node)?;
             ensure!(count > after, "it has counted to {count}");
@@ -171,7 +171,7 @@ impl Machine {
         })
     }
 
-    fn runs_on(&self, node: &Container<'_>) -> Result<bool> {
+    pub(crate) fn runs_on(&self, node: &Container<'_>) -> Result<bool> {
         Ok(virsh(node, "list --name")?.lines().any(|name| name == self.name))
     }
 
@@ -181,7 +181,7 @@ impl Machine {
 }
 
 /// A disk of 1 MiB with the sector on it.
-fn disk() -> Vec<u8> {
+pub(crate) fn disk() -> Vec<u8> {
     let mut disk = SECTOR.to_vec();
     disk.resize(510, 0);
     disk.extend([0x55, 0xaa]);
@@ -190,12 +190,12 @@ fn disk() -> Vec<u8> {
 }
 
 /// Writes a file on the node.
-fn put(node: &Container<'_>, path: &str, content: &[u8]) -> Result<()> {
+pub(crate) fn put(node: &Container<'_>, path: &str, content: &[u8]) -> Result<()> {
     std::fs::write(node.root()?.join(path.trim_start_matches('/')), content)
         .with_context(|| format!("{}: cannot write {path}", node.name()))
 }
 
-fn virsh(node: &Container<'_>, words: &str) -> Result<String> {
+pub(crate) fn virsh(node: &Container<'_>, words: &str) -> Result<String> {
     node.shell(&format!("timeout 60 virsh -c qemu:///system {words}"))
 }
 

@@ -1,6 +1,7 @@
 //! The wave's words with a real ZooKeeper: who may say something, what becomes of it, and who may see it. Containers have
 //! no slots: the updater says so, and nobody begins.
 
+mod evacuation; // machines leave a node before it restarts
 mod rolling; // waves over a whole cluster
 mod writers; // what writes meanwhile
 

@@ -8,6 +8,7 @@ pub mod config; // the cluster file: YAML text -> merged -> valid Config
 pub mod diagnosis; // what a person asks a node for when something is wrong
 pub mod disks; // what a disk is, and whether a rule means it
 pub mod efi; // what the firmware starts, and the node's own boot entries
+pub mod evacuate; // machines leave a node: what is wished for, and how far it is
 pub mod explain; // every derived value of a node with its derivation
 pub mod frr; // the routing sessions of a node
 pub mod gate; // whether a boot on trial has brought back what the node was part of
@@ -17,6 +18,7 @@ pub mod identity; // which of many bundles is this machine's
 pub mod install; // from a medium to a disk
 pub mod keep; // /var of a node that is not installed
 pub mod libvirt; // the storage secret in libvirt, and whether KVM works
+pub mod machines; // machines that run on a node, and what keeps them there
 pub mod names; // small valid values: NodeId, IfName, VlanId, Mtu, …
 pub mod netboot; // what a netboot server and a node that boots from it say to each other
 pub mod network; // links, addresses, routes and sysctls of the core networks

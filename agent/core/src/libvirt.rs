@@ -1,16 +1,20 @@
-//! libvirt on every node: the secret by which machines reach their disks in Ceph, and whether KVM works.
+//! libvirt on every node: the secret by which machines reach their disks in Ceph, whether KVM works, and what room there
+//! is for machines.
 //!
 //! The subject `services` starts the daemon; this one gives it what it keeps in memory alone, and sees what it has.
 //! Ceph's key for machines is a secret of libvirt's (`<auth><secret uuid=…>` of a disk): *ephemeral*, so that it is
 //! never on a disk, which means that it is defined anew after each start of the daemon; not *private*, so that the
 //! agent can compare it. Who can read it then are root on this node and the other nodes, which have it anyway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Reserve;
+use crate::machines::{Hosting, Machine};
 use crate::secrets::Secret;
+use crate::services::{Capacity, Limits};
 use crate::status::{Details, problem};
 use crate::subject::{Plan, Subject};
 
@@ -37,6 +41,8 @@ pub struct Desired {
     /// The key of machines' disks; a node that was given none has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<StorageSecret>,
+    /// What is kept from machines.
+    pub reserve: Option<Reserve>,
 }
 
 /// Ceph's key for machines.
@@ -83,6 +89,14 @@ pub struct Answer {
     pub running: usize,
     /// How many machines it would know after a restart, running or not.
     pub defined: usize,
+    /// Those that run, by UUID.
+    pub machines: BTreeMap<String, Machine>,
+    /// How many CPUs the node has.
+    pub cpus: u16,
+    /// The node's memory in bytes; 0: it is not known.
+    pub memory: u64,
+    /// The node's processor.
+    pub processor: Option<String>,
     /// Its secrets, by UUID.
     pub secrets: BTreeMap<String, Found>,
 }
@@ -172,18 +186,40 @@ impl Subject for Libvirt {
         plan
     }
 
-    fn details(_desired: &Desired, observed: &Observed) -> Details {
-        let mut details = Details::default();
+    fn details(desired: &Desired, observed: &Observed) -> Details {
+        let hosting = match &observed.daemon {
+            Daemon::Answers(answer) => answer.hosting(desired.reserve),
+            Daemon::Away(_) => None,
+        };
+        let mut details = Details { hosting, ..Details::default() };
         let mut say = |name: &str, text: String| details.more.insert(name.into(), text);
         if let Daemon::Answers(answer) = &observed.daemon {
-            let Answer { libvirt, qemu, running, defined, secrets: _ } = answer;
-            say("libvirt", version(*libvirt));
-            say("qemu", version(*qemu));
+            say("libvirt", version(answer.libvirt));
+            say("qemu", version(answer.qemu));
+            let Answer { running, defined, .. } = answer;
             say("machines", format!("{running} running, {defined} defined"));
         }
         let without = observed.without_kvm();
         say("kvm", without.map_or_else(|| "works".into(), |why| format!("does not work: {why}")));
         details
+    }
+}
+
+impl Answer {
+    /// The machines, and what is left for others. What machines may take counts, not what they take now: that grows. `None`:
+    /// nobody knows how large the node is.
+    fn hosting(&self, reserve: Option<Reserve>) -> Option<Hosting> {
+        let capacity = Capacity { cpus: (0..self.cpus).collect(), memory: self.memory };
+        let limits = capacity.without(reserve.unwrap_or(Reserve::DEFAULT), &Limits::default());
+        let machines = self.machines.clone();
+        let taken = machines.values().fold(0, |sum: u64, it| sum.saturating_add(it.takes()));
+        Some(Hosting {
+            cpus: limits.allowed_cpus.as_ref().map_or(0, BTreeSet::len),
+            room: limits.memory_max?.saturating_sub(taken),
+            qemu: self.qemu,
+            processor: self.processor.clone(),
+            machines,
+        })
     }
 }
 

@@ -143,11 +143,12 @@ pub fn frr(config: &Config, id: NodeId, secrets: &NodeSecrets) -> Option<frr::De
 }
 
 /// What libvirt should have; a node without Ceph's key for machines gives it none.
-pub fn libvirt(secrets: &NodeSecrets) -> libvirt::Desired {
+pub fn libvirt(config: &Config, id: NodeId, secrets: &NodeSecrets) -> libvirt::Desired {
     let key = secrets.ceph.keys.get(libvirt::ENTITY);
     let uuid = &secrets.ceph.libvirt_uuid;
     let secret = |key: &Secret| libvirt::StorageSecret { uuid: uuid.clone(), key: key.clone() };
-    libvirt::Desired { secret: key.map(secret) }
+    let reserve = config.node(id).map(|node| node.reserve);
+    libvirt::Desired { secret: key.map(secret), reserve }
 }
 
 fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

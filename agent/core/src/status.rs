@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::gate::Said;
+use crate::machines::Hosting;
 use crate::quorum::Data;
 use crate::{turns, update};
 
@@ -102,6 +103,9 @@ pub struct Details {
     /// Where this node stands with its turn to restart; `None`: it has none, or has not looked yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub turn: Option<turns::Stand>,
+    /// The machines that run in it, and what is left for others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosting: Option<Hosting>,
     /// What only this kind of service has, such as a version.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub more: BTreeMap<String, String>,
@@ -124,7 +128,7 @@ impl Details {
 
     /// One line for each part, for people.
     pub fn lines(&self) -> Vec<String> {
-        let Self { data, role, leader, members, lag, turn, more } = self;
+        let Self { data, role, leader, members, lag, turn, hosting, more } = self;
         let members: Vec<_> = members.iter().map(|(name, word)| format!("{name} {word}")).collect();
         let members = (!members.is_empty()).then(|| members.join(", "));
         let parts = [
@@ -134,6 +138,7 @@ impl Details {
             ("members", members),
             ("lag", lag.as_ref().map(|lag| format!("{} {}", lag.behind, lag.unit))),
             ("turn", turn.and_then(turns::Stand::word)),
+            ("room", hosting.as_ref().map(Hosting::to_string)),
         ];
         let parts =
             parts.into_iter().filter_map(|(name, value)| Some(format!("{name}: {}", value?)));

@@ -19,6 +19,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::evacuate::Move;
 use crate::names::{NodeId, NodeName};
 use crate::status::{Problem, problem};
 use crate::version::Version;
@@ -32,6 +33,7 @@ pub mod local; // from what a node finds on itself to its word
 pub mod monitors; // what Ceph's monitors are asked
 mod order; // who comes when
 pub mod parts; // from status to word, from words to health
+mod places; // where machines go
 mod safety; // what speaks against a node's restart
 pub mod settings; // what the program must know of the cluster
 #[cfg(test)]
@@ -178,7 +180,7 @@ pub enum Step {
         to: NodeName,
     },
     /// Move the machines to other nodes while they run.
-    Move,
+    Move(Vec<Move>),
     /// Set `noout` for this host.
     SetNoout(NodeName),
     /// Take it back.
@@ -278,7 +280,10 @@ impl fmt::Display for Step {
                 write!(f, "begin the turn of node {} to {}{noout}", turn.node, turn.version)
             }
             Self::Switch { from, to } => write!(f, "let Patroni switch over from {from} to {to}"),
-            Self::Move => f.write_str("move the machines away"),
+            Self::Move(moves) => {
+                let each = moves.iter().map(|it| format!("{} to {}", it.name, it.to));
+                write!(f, "move machines: {}", each.collect::<Vec<_>>().join(", "))
+            }
             Self::SetNoout(host) => write!(f, "set noout for {host}"),
             Self::TakeBackNoout(host) => write!(f, "take back noout of {host}"),
             Self::Commit { boot } => write!(f, "commit to activate, in boot {boot}"),

@@ -1,5 +1,5 @@
-//! What the crate `virt` (0.4.3) lacks of libvirt: events of machines, the end of a connection, and a secret's value
-//! that is wiped and given back. The rest is `virt`'s.
+//! What the crate `virt` (0.4.3) lacks of libvirt: events of machines, the end of a connection, a secret's value that is
+//! wiped and given back, and the end of a job. The rest is `virt`'s.
 //!
 //! All `unsafe` code of the repository is here: a few calls of C with callbacks, each with the reason why it holds.
 
@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::{mem, ptr, slice, thread};
 
 use virt::connect::Connect;
+use virt::domain::Domain;
 use virt::error::{Error, ErrorNumber, clear_error_callback};
 use virt::event::{event_register_default_impl, event_run_default_impl};
 use virt::secret::Secret;
@@ -285,6 +286,13 @@ fn what(event: c_int, detail: c_int) -> &'static str {
         (sys::VIR_DOMAIN_EVENT_SHUTDOWN, _) => "shuts down",
         _ => "has changed",
     }
+}
+
+/// Breaks off what libvirt is doing with a machine, such as its move to another node. The machine stays as it was before.
+pub fn abort_job(machine: &Domain) -> Result<(), Error> {
+    // SAFETY: the machine is valid as long as it is borrowed.
+    let code = unsafe { sys::virDomainAbortJob(machine.as_ptr()) };
+    if code == 0 { Ok(()) } else { Err(Error::last_error()) }
 }
 
 /// A secret's value. libvirt's own copy is wiped and freed; [`Secret::get_value`] keeps one in memory for ever.

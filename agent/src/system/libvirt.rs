@@ -23,6 +23,7 @@ use super::files::{FileError, Watched};
 use crate::reconcile::{Host, HostError, chain};
 
 mod kvm; // whether guests run under it
+mod machines; // those that run, and what keeps them here
 #[cfg(test)]
 mod tests;
 mod worker; // the threads
@@ -37,14 +38,17 @@ const SOCKET: &str = "/run/libvirt/libvirt-sock";
 pub(crate) struct Hypervisor {
     worker: Worker,
     prober: Prober,
+    /// The node's processor, once it is known: it stays the same, and its description is the longest of all.
+    processor: Option<String>,
     /// Tells when the socket or KVM's device appears or goes.
     files: Watched,
     /// How often the daemon was asked for something.
     requests: u64,
 }
 
-/// The questions of one look: two versions, two lists of machines, two of secrets, the one that is ours and its value.
-const QUESTIONS: u64 = 8;
+/// The questions of one look: two versions, the node, two lists of machines, two of secrets, the one that is ours and its
+/// value.
+const QUESTIONS: u64 = 9;
 
 /// What failed.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +70,7 @@ impl Hypervisor {
         Self {
             worker: Worker::new(uri),
             prober: Prober::default(),
+            processor: None,
             files: Watched::default(),
             requests: 0,
         }
@@ -76,8 +81,14 @@ impl Hypervisor {
             return Ok(Daemon::Away(format!("there is no {SOCKET}: it was not started yet")));
         }
         self.requests = self.requests.saturating_add(QUESTIONS);
-        match self.worker.call(move |connect| look(connect, wanted.as_ref())).await {
-            Ok(answer) => Ok(Daemon::Answers(answer)),
+        let known = self.processor.clone();
+        match self.worker.call(move |connect| look(connect, wanted.as_ref(), known)).await {
+            Ok(answer) => {
+                self.processor.clone_from(&answer.processor);
+                let machines = u64::try_from(answer.machines.len()).unwrap_or_default();
+                self.requests = self.requests.saturating_add(machines);
+                Ok(Daemon::Answers(answer))
+            }
             Err(error @ (CallError::Late(_) | CallError::Refused(_))) => {
                 Ok(Daemon::Away(chain(&error).to_string()))
             }
@@ -95,13 +106,22 @@ impl Hypervisor {
 }
 
 /// Everything that the daemon has to say.
-fn look(connect: &Connect, wanted: Option<&StorageSecret>) -> Result<Answer, Error> {
-    let machines = |flag| connect.list_all_domains(flag).map(|all| all.len());
+fn look(
+    connect: &Connect,
+    wanted: Option<&StorageSecret>,
+    processor: Option<String>,
+) -> Result<Answer, Error> {
+    let machines = machines::look(connect)?;
+    let node = connect.get_node_info()?;
     let mut answer = Answer {
         libvirt: connect.get_lib_version()?,
         qemu: connect.get_hyp_version()?,
-        running: machines(sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE)?,
-        defined: machines(sys::VIR_CONNECT_LIST_DOMAINS_PERSISTENT)?,
+        running: machines.len(),
+        defined: connect.list_all_domains(sys::VIR_CONNECT_LIST_DOMAINS_PERSISTENT)?.len(),
+        machines,
+        cpus: u16::try_from(node.cpus).unwrap_or(u16::MAX),
+        memory: node.memory.saturating_mul(1024),
+        processor: processor.or_else(|| machines::processor(connect)),
         ..Answer::default()
     };
     let open = sys::VIR_CONNECT_LIST_SECRETS_EPHEMERAL | sys::VIR_CONNECT_LIST_SECRETS_NO_PRIVATE;

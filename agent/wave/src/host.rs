@@ -1,4 +1,4 @@
-//! What this node finds on itself, and what it wishes of its updater.
+//! What this node finds on itself, and what it wishes of its updater and of the program that moves machines.
 
 use std::io;
 use std::path::Path;
@@ -9,6 +9,7 @@ use axum::http::Request;
 use serde::Deserialize;
 use tokio::net::UnixStream;
 use trilith_core::boot::RootHash;
+use trilith_core::evacuate::{self, Move, WISH as MOVES};
 use trilith_core::gate::{FailedList, Said, Stand};
 use trilith_core::status::NodeStatus;
 use trilith_core::update::{STATE, Wish};
@@ -46,8 +47,10 @@ pub(crate) enum HostError {
     Read { path: &'static str, source: io::Error },
     #[error("{path} is not understood: {source}")]
     Parse { path: &'static str, source: serde_yaml::Error },
-    #[error("cannot write {WISH}: {0}")]
-    Write(#[source] io::Error),
+    #[error("cannot write {path}: {source}")]
+    Write { path: &'static str, source: io::Error },
+    #[error("cannot remove {MOVES}: {0}")]
+    Remove(#[source] io::Error),
     #[error("the wish cannot be written: {0}")]
     Yaml(#[from] serde_yaml::Error),
     #[error("the cluster file has no `update`: nobody knows where releases are")]
@@ -69,6 +72,7 @@ pub(crate) async fn look(trouble: Option<String>) -> Result<Local, HostError> {
         counted: Path::new(COUNTED).exists() || matches!(stand, Some(Stand::Trial { .. })),
         blessed: stand == Some(Stand::Proven),
         updater: parse(STATE)?,
+        mover: parse(evacuate::STATE)?,
         failed: failed.collect(),
         trouble,
     })
@@ -103,14 +107,32 @@ pub(crate) fn calm() -> Result<(), HostError> {
     }
 }
 
+/// Has machines moved away, as long as this is not taken back.
+pub(crate) fn evacuate(wave: Option<u64>, moves: Vec<Move>) -> Result<(), HostError> {
+    let Some(wave) = wave else { return Ok(()) };
+    write(MOVES, &serde_yaml::to_string(&evacuate::Wish { wave, moves })?)
+}
+
+/// Has machines stay where they are. One that is on its way arrives.
+pub(crate) fn stay() -> Result<(), HostError> {
+    match std::fs::remove_file(MOVES) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(HostError::Remove(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 fn put(wish: &Wish) -> Result<(), HostError> {
-    let text = serde_yaml::to_string(wish)?;
-    if std::fs::read_to_string(WISH).is_ok_and(|before| before == text) {
+    write(WISH, &serde_yaml::to_string(wish)?)
+}
+
+/// Puts a text in a file, if it is another one than before.
+fn write(path: &'static str, text: &str) -> Result<(), HostError> {
+    if std::fs::read_to_string(path).is_ok_and(|before| before == text) {
         return Ok(());
     }
-    let beside = format!("{WISH}.new");
-    std::fs::write(&beside, text).map_err(HostError::Write)?;
-    std::fs::rename(&beside, WISH).map_err(HostError::Write)
+    let beside = format!("{path}.new");
+    let put = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
+    put.map_err(|source| HostError::Write { path, source })
 }
 
 /// A file's text; `None`: there is none.

@@ -2,7 +2,7 @@
 //! where they stand, and does the one thing that [`trilith_core::wave::next`] says, over and over.
 //!
 //! It keeps nothing that a crash could lose: what was begun stands in ZooKeeper. What needs rights it leaves to others:
-//! the updater writes slots and reboots, the agent and its sockets tell of the node.
+//! the updater writes slots and reboots, `trilith-evacuate` moves machines, the agent and its sockets tell of the node.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -44,8 +44,6 @@ enum RoundError {
     Patroni(#[from] PatroniError),
     #[error("the agent's version: {0}")]
     Version(#[from] trilith_core::names::BadValue),
-    #[error("machines run here, and nobody moves them yet: do it by hand")]
-    Machines,
 }
 
 /// What is remembered between two rounds: nothing that the others would miss.
@@ -73,6 +71,10 @@ pub(crate) async fn run(settings: Settings) -> io::Result<()> {
     let mut rounds = Rounds { settings, names, silent, orders, logged, trouble, last };
     loop {
         let ended = rounds.session().await;
+        // Nobody knows by now whose turn it is.
+        if let Err(error) = host::stay() {
+            rounds.tell(error.to_string());
+        }
         rounds.tell(format!("begins a new session: {ended}"));
         rounds.excuse(&ended.to_string()).await;
     }
@@ -127,6 +129,9 @@ impl Rounds {
         let ceph = if seen.is_busy() { self.ceph(Hosts::Only(me)).await } else { None };
         let next = next(me, &self.view(&seen, ceph));
         self.tell(next.to_string());
+        if !matches!(next, Next::Do(Step::Move(_))) {
+            host::stay()?;
+        }
         match next {
             Next::Do(step) => {
                 let again = self.last.replace(step.clone()).as_ref() == Some(&step);
@@ -170,7 +175,7 @@ impl Rounds {
         }
         let wish = seen.wish.as_ref().map(|(wish, _)| wish.clone());
         let turn = seen.turn.as_ref().map(|(turn, _)| turn.clone());
-        let health = Health::of(&nodes, ceph, self.settings.commits);
+        let health = Health::of(&nodes, ceph, self.settings.commits, wish.as_ref());
         let hours = self.hours();
         View { wish, hours, lock: seen.lock, turn, nodes, health }
     }
@@ -220,7 +225,9 @@ impl Rounds {
             }
             Step::SetNoout(host) => ceph::noout(&host, true).await?,
             Step::TakeBackNoout(host) => ceph::noout(&host, false).await?,
-            Step::Move => return Err(RoundError::Machines),
+            Step::Move(moves) => {
+                host::evacuate(seen.turn.as_ref().map(|(turn, _)| turn.wish), moves)?;
+            }
             Step::Fail { wish, why } => {
                 host::calm()?;
                 let word = seen.words.get(&self.settings.node).cloned();

@@ -13,7 +13,7 @@ use super::tools::Tools;
 use crate::exec;
 
 /// The agent's programs, and where they lie in the image: those that no person calls apart.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("trilithd", "usr/bin"),
     ("trilith-rados", "usr/lib/trilith"),
     ("trilith-console", "usr/lib/trilith"),
@@ -22,13 +22,15 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("trilith-boot-entries", "usr/lib/trilith"),
     ("trilith-gate", "usr/lib/trilith"),
     ("trilith-update", "usr/lib/trilith"),
+    ("trilith-evacuate", "usr/lib/trilith"),
     ("trilith-wave", "usr/lib/trilith"),
 ];
 
 /// The crates that they are made of.
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 10] = [
     "trilith-agent",
     "trilith-console",
+    "trilith-evacuate",
     "trilith-gate",
     "trilith-metal",
     "trilith-netboot",

@@ -16,8 +16,8 @@ use super::writers::{Writers, account};
 use super::{has_releases, say, the_order_is_right};
 
 /// What nodes have from their installation, and releases that come after it.
-const FIRST: &str = "2999.1.1-1";
-const SECOND: &str = "2999.2.1-1";
+pub(super) const FIRST: &str = "2999.1.1-1";
+pub(super) const SECOND: &str = "2999.2.1-1";
 const BAD: &str = "2999.3.1-1";
 
 /// How long a wave may take here, where a node that restarts takes the processors from the others.
@@ -55,7 +55,7 @@ fn a_cluster_is_upgraded_while_it_is_written_to() -> Result<()> {
     lab.down()
 }
 
-fn version(text: &str) -> Result<Version> {
+pub(super) fn version(text: &str) -> Result<Version> {
     Ok(text.parse()?)
 }
 
@@ -168,21 +168,25 @@ fn hold_after_noout(node: &Container<'_>) -> Result<()> {
 }
 
 /// Starts nodes that are off, as firmware and boot loader do, and shows how far the wave is.
-struct Firmware<'a> {
+pub(super) struct Firmware<'a> {
     lab: &'a Lab,
     /// Who has restarted, in this order.
-    restarted: Vec<String>,
+    pub(super) restarted: Vec<String>,
     /// A release whose kernel panics at once on the node that comes to it as this one, counted from 0.
     bad: Option<(Version, usize)>,
 }
 
 impl<'a> Firmware<'a> {
-    fn new(lab: &'a Lab) -> Self {
+    pub(super) fn new(lab: &'a Lab) -> Self {
         Self { lab, restarted: Vec::new(), bad: None }
     }
 
     /// Until it is as wanted; gives what `trilith upgrade` shows then.
-    fn follow(&mut self, what: &str, done: impl Fn(&Self, &str) -> bool) -> Result<String> {
+    pub(super) fn follow(
+        &mut self,
+        what: &str,
+        done: impl Fn(&Self, &str) -> bool,
+    ) -> Result<String> {
         let (begin, mut last) = (Instant::now(), String::new());
         while begin.elapsed() < LONG {
             self.boot()?;

@@ -31,8 +31,9 @@ const CLOCK: &str = "90-lab-clock.conf";
 /// which asks for memory before the allocator can tell the time.
 const CLOCKLESS: [&str; 4] = ["ceph-mon@", "ceph-mgr@", "ceph-osd@", "trilith-osd@"];
 
-/// The programs that speak with Ceph and of upgrades lie beside the agent where all are built, and here in the node.
-const HELPERS: [&str; 2] = ["trilith-rados", "trilith-wave"];
+/// The programs that speak with Ceph, speak of upgrades and move machines lie beside the agent where all are built, and
+/// here in the node.
+const HELPERS: [&str; 3] = ["trilith-rados", "trilith-wave", "trilith-evacuate"];
 const FOLDER: &str = "usr/lib/trilith";
 
 /// What the boot loader would give to the kernel, as far as it is systemd's; mkosi.conf has the rest.

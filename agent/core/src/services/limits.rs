@@ -100,7 +100,7 @@ impl Capacity {
     /// All but what is reserved: of CPUs the higher numbers, since the kernel's own work and what is bound to no CPU
     /// tend to the lower ones. On a host too small for the reserve half of it is reserved: with nothing for
     /// machines it would be no node. `limits` keeps its other controls.
-    pub(super) fn without(&self, reserve: Reserve, limits: &Limits) -> Limits {
+    pub(crate) fn without(&self, reserve: Reserve, limits: &Limits) -> Limits {
         let Reserve { cpus, memory } = reserve;
         let half = self.cpus.len() / 2;
         let kept = if usize::from(cpus) < self.cpus.len() { usize::from(cpus) } else { half };

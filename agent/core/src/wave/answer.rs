@@ -136,6 +136,15 @@ fn others_are_ready(me: NodeId, view: &View, wish: &Wish) -> Vec<Problem> {
     view.meant(wish).filter_map(judge).collect()
 }
 
+/// What is to do until no machine runs here any more. That one could not be moved stops the wave: somebody must look.
+fn moves(me: NodeId, view: &View, turn: &Turn) -> Option<Step> {
+    let machines = view.health.machines.get(&me).filter(|machines| machines.running > 0)?;
+    match view.member(me).and_then(|member| member.word.as_ref()).map(|word| &word.moving) {
+        Some(Work::Refused(why)) => Some(Step::Fail { wish: turn.wish, why: why.clone() }),
+        Some(Work::Busy(_) | Work::Idle) | None => Some(Step::Move(machines.moves.clone())),
+    }
+}
+
 fn ready(word: &Word, wish: &Wish) -> bool {
     word.running >= wish.version || word.staged.as_ref() == Some(&wish.version)
 }
@@ -172,8 +181,8 @@ fn prepare(me: NodeId, view: &View, wish: &Wish, turn: &Turn) -> Next {
     {
         return locked(me, view, Step::Switch { from: from.name.clone(), to: to.name.clone() });
     }
-    if view.health.machines.get(&me).is_some_and(|machines| machines.running > 0) {
-        return locked(me, view, Step::Move);
+    if let Some(step) = moves(me, view, turn) {
+        return locked(me, view, step);
     }
     let unset = view.health.ceph.as_ref().is_some_and(|ceph| !ceph.noout.contains(&me));
     if let (true, true, Some(member)) = (turn.noout, unset, view.member(me)) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::evacuate::Move;
 use crate::names::NodeId;
 
 /// All of it. A part is `None` if nobody answers.
@@ -84,8 +85,8 @@ pub enum Database {
 pub struct Machines {
     /// How many run.
     pub running: u32,
-    /// Those that cannot move while they run, with the reason.
+    /// Those that cannot move while they run, or have nowhere to go, with the reason.
     pub stuck: BTreeMap<String, String>,
-    /// Whether the others have room for the rest.
-    pub room: bool,
+    /// Where the others go.
+    pub moves: Vec<Move>,
 }

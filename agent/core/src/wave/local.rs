@@ -4,6 +4,7 @@ use super::Wish;
 use super::parts::Parts;
 use super::word::{Failed, Vain, Word, Work};
 use crate::boot::RootHash;
+use crate::evacuate;
 use crate::names::BadValue;
 use crate::status::{NodeStatus, Problem};
 use crate::update::State;
@@ -23,6 +24,8 @@ pub struct Local {
     pub blessed: bool,
     /// What the updater says; `None`: it has not run in this boot.
     pub updater: Option<State>,
+    /// What the program that moves machines says; `None`: it has not run in this boot.
+    pub mover: Option<evacuate::State>,
     /// Releases that failed here, as the gate remembers them.
     pub failed: Vec<Failed>,
     /// What went wrong when it did its part last.
@@ -45,12 +48,28 @@ impl Local {
             boot: self.boot.clone(),
             work: wish.map(|wish| work(&updater, wish)).unwrap_or_default(),
             staged: updater.staged,
+            moving: self
+                .mover
+                .as_ref()
+                .zip(wish)
+                .map(|(it, wish)| moving(it, wish))
+                .unwrap_or_default(),
             failed: self.failed.clone(),
             vain: before.cloned(),
             trouble: self.trouble.clone(),
             leads,
             parts,
         })
+    }
+}
+
+/// What becomes of the machines in this wave.
+fn moving(mover: &evacuate::State, wish: &Wish) -> Work {
+    match mover {
+        evacuate::State { wave, .. } if *wave != wish.number => Work::Idle,
+        evacuate::State { failed: Some(why), .. } => Work::Refused(why.clone()),
+        evacuate::State { doing: Some(doing), .. } => Work::Busy(doing.clone()),
+        evacuate::State { .. } => Work::Idle,
     }
 }
 
@@ -98,8 +117,8 @@ mod tests {
             update: None,
         };
         let updater = (!updater.is_empty()).then(|| serde_yaml::from_str(updater).unwrap());
-        let (boot, root_hash, failed) = ("b1".into(), None, Vec::new());
-        Local { status, boot, root_hash, counted, blessed, updater, failed, trouble: None }
+        let (boot, root_hash, mover, failed) = ("b1".into(), None, None, Vec::new());
+        Local { status, boot, root_hash, counted, blessed, updater, mover, failed, trouble: None }
     }
 
     fn wish() -> Wish {
@@ -142,6 +161,19 @@ mod tests {
         assert_eq!(work(refused), Work::Refused("2: it is older".into()));
         let failed = "{wished: '2', failed: 'no answer; again in 4 s'}";
         assert_eq!(work(failed), Work::Busy("no answer; again in 4 s".into()));
+    }
+
+    #[test]
+    fn moves_are_about_the_wave_alone() {
+        let moving = |wave: u64, doing: Option<&str>, failed: Option<&str>| {
+            let (doing, failed) = (doing.map(Into::into), failed.map(Into::into));
+            let mover = Some(evacuate::State { wave, doing, failed });
+            Local { mover, ..local(false, false, "") }.word(Some(&wish()), None).unwrap().moving
+        };
+        assert_eq!(moving(1, None, None), Work::Idle);
+        assert_eq!(moving(1, Some("db1: 3 %"), None), Work::Busy("db1: 3 %".into()));
+        assert_eq!(moving(1, None, Some("no")), Work::Refused("no".into()));
+        assert_eq!(moving(2, None, Some("no")), Work::Idle);
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Health;
-use super::health::{Ceph, Database, Machines, Patroni, Server};
+use super::health::{Ceph, Database, Patroni, Server};
 use super::word::{Leads, Member};
+use super::{Health, Wish, places};
 use crate::libvirt::Libvirt;
+use crate::machines::Hosting;
 use crate::names::NodeId;
 use crate::patroni;
 use crate::quorum::LEADER;
@@ -37,6 +38,9 @@ pub struct Parts {
     /// How many machines run on it; `None`: libvirt does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machines: Option<u32>,
+    /// What they are, and what room there is for more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosting: Option<Hosting>,
 }
 
 /// What the cluster file says of Patroni.
@@ -58,7 +62,8 @@ impl Parts {
         let keeper = details(zookeeper::ZooKeeper::NAME);
         let monitor = details(ceph::Ceph::NAME);
         let database = details(patroni::Patroni::NAME);
-        let machines = details(Libvirt::NAME).more.get("machines").and_then(|text| running(text));
+        let libvirt = details(Libvirt::NAME);
+        let machines = libvirt.more.get("machines").and_then(|text| running(text));
         let coordinates = !database.members.is_empty();
         let parts = Self {
             zookeeper: keeper.role.as_deref().map(|role| server(role, &keeper)),
@@ -66,6 +71,7 @@ impl Parts {
             database: coordinates.then(|| member(&database)),
             paused: database.more.contains_key("paused"),
             machines,
+            hosting: libvirt.hosting,
         };
         let leads =
             [(Leads::Zookeeper, &keeper), (Leads::Monitors, &monitor), (Leads::Patroni, &database)];
@@ -99,7 +105,12 @@ fn running(text: &str) -> Option<u32> {
 
 impl Health {
     /// From what all members say; of one that is silent nothing is known. Ceph is asked by whoever looks.
-    pub fn of(nodes: &BTreeMap<NodeId, Member>, ceph: Option<Ceph>, commits: Commits) -> Self {
+    pub fn of(
+        nodes: &BTreeMap<NodeId, Member>,
+        ceph: Option<Ceph>,
+        commits: Commits,
+        wish: Option<&Wish>,
+    ) -> Self {
         let heard = || {
             let answer = |(id, member): (&NodeId, &Member)| {
                 let word = member.word.clone().filter(|_| member.silent.is_none())?;
@@ -118,16 +129,12 @@ impl Health {
             zookeeper: heard().filter_map(|(id, parts)| Some((id, parts.zookeeper?))).collect(),
             ceph: ceph.map(|ceph| Ceph { quorum, ..ceph }),
             patroni: (!patroni.members.is_empty()).then_some(patroni),
-            machines: heard().filter_map(|(id, parts)| Some((id, here(parts.machines?)))).collect(),
+            machines: nodes
+                .keys()
+                .filter_map(|id| Some((*id, places::machines(nodes, *id, wish)?)))
+                .collect(),
         }
     }
-}
-
-/// Nobody moves machines for the wave yet: a person does, and until then they are stuck.
-fn here(running: u32) -> Machines {
-    let why = "nothing moves them by itself yet: move them to other nodes".to_owned();
-    let all = (format!("{running} machines"), why);
-    Machines { running, stuck: [all].into(), room: true }
 }
 
 #[cfg(test)]
@@ -137,6 +144,10 @@ mod tests {
 
     fn subject(details: Details) -> SubjectStatus {
         SubjectStatus { details, ..SubjectStatus::waiting("nothing", 0) }
+    }
+
+    fn hosting() -> Hosting {
+        Hosting { cpus: 8, room: 1 << 30, ..Hosting::default() }
     }
 
     fn status(role: [&str; 3], lag: Option<u64>) -> NodeStatus {
@@ -151,7 +162,7 @@ mod tests {
                 "patroni",
                 Details { role: database, lag: lag.map(unit), members, ..Details::default() },
             ),
-            ("libvirt", Details { more, ..Details::default() }),
+            ("libvirt", Details { more, hosting: Some(hosting()), ..Details::default() }),
         ];
         NodeStatus {
             version: "1".into(),
@@ -177,6 +188,7 @@ mod tests {
             database: Some(Database::Leader),
             paused: false,
             machines: Some(3),
+            hosting: Some(hosting()),
         };
         assert_eq!(parts, expected);
         let (parts, leads) = Parts::of(&status(["follower", "peon", "replica"], Some(1_500_000)));

@@ -16,6 +16,34 @@ fn golden_answers() {
     });
 }
 
+/// plans/places: who runs which machines; where those of each node go, and why some cannot.
+#[test]
+fn golden_places() {
+    #[derive(Deserialize)]
+    struct Case {
+        wish: Option<Wish>,
+        nodes: BTreeMap<NodeId, Member>,
+    }
+    golden::check_cases("places", 13, "answers.txt", |read| {
+        let Case { wish, nodes } = match serde_yaml::from_str(&read("view.yaml")) {
+            Ok(case) => case,
+            Err(error) => return format!("{error}\n"),
+        };
+        let health = Health::of(&nodes, None, parts::Commits::default(), wish.as_ref());
+        let mut text = String::new();
+        for (id, health::Machines { running, stuck, moves }) in health.machines {
+            writeln!(text, "node {id}: {running} running").unwrap();
+            for Move { machine, name, to } in moves {
+                writeln!(text, "  {name} ({machine}) to {to}").unwrap();
+            }
+            for (name, why) in stuck {
+                writeln!(text, "  {name} stays: {why}").unwrap();
+            }
+        }
+        text
+    });
+}
+
 /// YAML with enums as maps, as in JSON, which is how they are kept.
 fn read_view(text: &str) -> Result<View, serde_yaml::Error> {
     serde_yaml::with::singleton_map_recursive::deserialize(serde_yaml::Deserializer::from_str(text))

@@ -56,6 +56,9 @@ pub struct Word {
     /// What its updater does about the wave's release.
     #[serde(default)]
     pub work: Work,
+    /// What becomes of its machines in the wave.
+    #[serde(default, skip_serializing_if = "Work::is_idle")]
+    pub moving: Work,
     /// Releases that failed here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<Failed>,
@@ -73,7 +76,7 @@ pub struct Word {
     pub parts: Parts,
 }
 
-/// What a node's updater does about the release that was asked for.
+/// What a node's updater does about the release that was asked for, or the program that moves machines about those.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Work {
@@ -145,6 +148,13 @@ impl Member {
         let failed = failed.filter(|_| !wish.again && word.running != wish.version);
         let before = |failed: &Failed| format!("{} failed here: {}", failed.version, failed.why);
         vain.map(|vain| vain.why.clone()).or_else(|| failed.map(before))
+    }
+}
+
+impl Work {
+    /// Whether there is nothing to say.
+    fn is_idle(&self) -> bool {
+        *self == Self::Idle
     }
 }
 

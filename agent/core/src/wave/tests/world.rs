@@ -2,15 +2,17 @@
 //! pause and abort. What is in ZooKeeper changes as it does there: a change names what it has seen, and is refused if that
 //! is not so any more.
 
-use super::super::health::{Ceph, Database, Machines, Patroni, Server};
+use super::super::health::{Ceph, Database, Patroni, Server};
 use super::super::word::{Failed, Silence, Vain, Word, Work};
 use super::*;
+use crate::machines::{Hosting, Machine};
 
 pub(super) const OLD: &str = "1";
 pub(super) const NEW: &str = "2";
 /// As many coordinators, and as many nodes that are none.
 pub(super) const COORDINATORS: u16 = 3;
 pub(super) const ALL: u16 = 5;
+const GIB: u64 = 1 << 30;
 
 #[derive(Debug, Clone)]
 pub(super) struct Node {
@@ -66,6 +68,7 @@ impl World {
             boot: "b0".into(),
             staged: None,
             work: Work::Idle,
+            moving: Work::Idle,
             failed: Vec::new(),
             vain: None,
             trouble: None,
@@ -91,6 +94,7 @@ impl World {
             count: 0,
             activations: Vec::new(),
         };
+        (1..=ALL).for_each(|n| made.furnish(id(n)));
         made.say(&upgrade(NEW, false));
         made
     }
@@ -113,13 +117,42 @@ impl World {
                 Member { name, coordinator: Self::coordinates(*node), word: Some(word), silent },
             )
         };
+        let nodes: BTreeMap<NodeId, Member> = self.nodes.iter().map(member).collect();
         View {
             wish: self.wish.clone(),
             hours: Hours::Open,
             lock: self.lock,
             turn: self.turn.clone(),
-            nodes: self.nodes.iter().map(member).collect(),
-            health: self.health(),
+            health: self.health(&nodes),
+            nodes,
+        }
+    }
+
+    /// Machines that run on a node from the start, and its room for more: that of two nodes is enough for those of one.
+    fn furnish(&mut self, node: NodeId) {
+        let name = |n: u16| format!("m{node}-{n}");
+        let machine = |n| Machine { name: name(n), memory: GIB, cpus: 1, ..Machine::default() };
+        let machines: BTreeMap<String, Machine> = (1..=2).map(|n| (name(n), machine(n))).collect();
+        self.get(node).word.parts.machines = Some(2);
+        self.get(node).word.parts.hosting =
+            Some(Hosting { cpus: 4, room: 10 * GIB, machines, ..Hosting::default() });
+    }
+
+    /// The machines on a node.
+    fn hosts(&mut self, node: NodeId) -> &mut BTreeMap<String, Machine> {
+        &mut self.get(node).word.parts.hosting.get_or_insert_default().machines
+    }
+
+    /// One of the machines that are to go to other nodes goes, if that node is there: the others another time.
+    fn move_one(&mut self, node: NodeId, moves: &[Move]) {
+        for Move { machine, name: _, to } in moves {
+            if !self.nodes[&named(to)].up {
+                continue;
+            }
+            if let Some(moved) = self.hosts(node).remove(machine) {
+                self.hosts(named(to)).insert(machine.clone(), moved);
+                return;
+            }
         }
     }
 
@@ -127,7 +160,7 @@ impl World {
         self.nodes.iter().filter(|(_, it)| it.up).map(|(node, _)| *node).collect()
     }
 
-    fn health(&self) -> Health {
+    fn health(&self, nodes: &BTreeMap<NodeId, Member>) -> Health {
         let up = self.up();
         let quorum: BTreeSet<NodeId> =
             up.iter().filter(|node| Self::coordinates(**node)).copied().collect();
@@ -161,7 +194,8 @@ impl World {
                 max_lag: 1,
                 members: (1..=COORDINATORS).map(|n| (id(n), database(id(n)))).collect(),
             }),
-            machines: self.nodes.keys().map(|node| (*node, Machines::default())).collect(),
+            machines: Health::of(nodes, None, parts::Commits::default(), self.wish.as_ref())
+                .machines,
         }
     }
 
@@ -218,6 +252,7 @@ impl World {
                 let to = to.as_str().trim_start_matches('n').parse().unwrap();
                 self.leader = id(to);
             }
+            Step::Move(moves) if holds => self.move_one(node, &moves),
             Step::SetNoout(host) if holds => _ = self.noout.insert(named(&host)),
             Step::TakeBackNoout(host) if holds => _ = self.noout.remove(&named(&host)),
             // That another one crashes between look and commit nobody can exclude; all else is seen by ZooKeeper.
@@ -250,6 +285,7 @@ impl World {
         let enough = left * 2 > usize::from(COORDINATORS);
         assert!(enough || !Self::coordinates(node), "no majority without node {node}");
         assert!(self.leader != node, "it leads");
+        assert!(self.hosts(node).is_empty(), "machines run on it");
         let failed = |it: &Node| it.word.vain.as_ref().is_some_and(|vain| vain.wish == wish.number);
         assert!(!self.nodes.values().any(failed), "it has failed");
         self.activations.push((wish.number, node));
@@ -266,6 +302,8 @@ impl World {
     pub(super) fn stop(&mut self, node: NodeId) {
         let it = self.get(node);
         (it.up, it.decided) = (false, None);
+        // They end with it; after the wave's own restart there are none.
+        self.hosts(node).clear();
         if self.lock == Some(node) {
             self.lock = None;
         }
