@@ -53,15 +53,20 @@ impl World {
 
     /// With so many bytes in each of the forty files of a root.
     pub(super) fn of_size(size: usize) -> Result<Self> {
+        Self::differing(size, 1)
+    }
+
+    /// The same, with so many files that differ.
+    pub(super) fn differing(size: usize, files: usize) -> Result<Self> {
         let operator = Operator::new()?;
-        let first = Build::of_size(&operator.at("first"), "1.0-1", "one", size)?;
-        let next = Build::of_size(&operator.at("second"), "1.0-2", "two", size)?;
+        let first = Build::differing(&operator.at("first"), ("1.0-1", "one"), size, files)?;
+        let next = Build::differing(&operator.at("second"), ("1.0-2", "two"), size, files)?;
         for build in ["first", "second"] {
             let released = operator.releasing(build)?.args(["--level", "3"]).output()?;
             ensure!(released.status.success(), "{}", said(&released));
         }
         let folder = tempfile::Builder::new().prefix("update").tempdir_in(artifact::target())?;
-        let disk = divided(&folder, &first)?;
+        let disk = divided(&folder, &first, "1.0-1")?;
         let web = Server::start(&operator.at("releases"), Ipv4Addr::LOCALHOST.into())?;
         let world = Self { operator, folder, web, disk, next, more: Vec::new() };
         world.tell(&first)?;
@@ -237,7 +242,7 @@ impl World {
 }
 
 /// A disk as an installation leaves it, with this release in slot A.
-fn divided(folder: &TempDir, first: &Build) -> Result<Loop> {
+pub(super) fn divided(folder: &TempDir, first: &Build, version: &str) -> Result<Loop> {
     let path = folder.path().join("disk");
     fs::File::create(&path)?.set_len(24 << 30)?;
     let root: RootHash = first.hash.clone().try_into()?;
@@ -247,8 +252,8 @@ fn divided(folder: &TempDir, first: &Build) -> Result<Loop> {
     let table = format!(
         "label: gpt\n\
          size=2GiB, type=uefi, name=trilith-esp\n\
-         size=3GiB, type={root}, name=trilith_1.0-1, uuid={data}\n\
-         size=64MiB, type={verity}, name=trilith_1.0-1, uuid={tree}\n\
+         size=3GiB, type={root}, name=trilith_{version}, uuid={data}\n\
+         size=64MiB, type={verity}, name=trilith_{version}, uuid={tree}\n\
          size=3GiB, type={root}, name=_empty\n\
          size=64MiB, type={verity}, name=_empty\n\
          type=c459012a-150e-4d1f-b99d-925b11cffa1e, name=trilith-var\n"
@@ -280,10 +285,19 @@ impl Updating<'_> {
     }
 
     pub(super) fn until(&mut self, words: &str) -> Result<State> {
+        self.until_so(words, |state| state.lines().iter().any(|line| line.contains(words)))
+    }
+
+    /// Waits until its state is so, for people: in these words.
+    pub(super) fn until_so(
+        &mut self,
+        words: &str,
+        is_so: impl Fn(&State) -> bool,
+    ) -> Result<State> {
         let begin = Instant::now();
         loop {
             let state = self.world.state();
-            if state.lines().iter().any(|line| line.contains(words)) {
+            if is_so(&state) {
                 return Ok(state);
             }
             if let Some(status) = self.child.try_wait()? {
