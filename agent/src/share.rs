@@ -61,6 +61,8 @@ pub(crate) fn routes(status: watch::Receiver<NodeStatus>) -> Router {
 }
 
 async fn list(State(status): State<watch::Receiver<NodeStatus>>) -> Json<Shared> {
+    // First: a slot gets its name before the updater is no longer fetching it, and nobody shall see neither.
+    let fetching = status.borrow().update.as_ref().and_then(update::State::told);
     let shared = async {
         let answer = slots(RELEASES, &HeaderMap::new()).await.ok()?;
         let body = axum::body::to_bytes(Body::new(answer.into_body()), LONGEST_ANSWER).await;
@@ -68,7 +70,6 @@ async fn list(State(status): State<watch::Receiver<NodeStatus>>) -> Json<Shared>
     };
     // Nobody who could look: a node that is not installed has no slots.
     let shared: Shared = shared.await.unwrap_or_default();
-    let fetching = status.borrow().update.as_ref().and_then(update::State::told);
     Json(Shared { fetching, ..shared })
 }
 
