@@ -70,7 +70,7 @@ fn nic(id: u16) -> Result<String> {
 struct Other {
     disk: Loop,
     agent: Option<Program>,
-    share: Child,
+    share: Share,
     _home: (Neighbour, TempDir),
 }
 
@@ -95,22 +95,25 @@ impl Other {
         device.write_all_at(&[!new[first]], first as u64)?;
         Ok(device.sync_all()?)
     }
-
-    fn signal_share(&self, signal: Signal) -> Result<()> {
-        Ok(kill(Pid::from_raw(i32::try_from(self.share.id())?), signal)?)
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        let _gone = self.share.kill();
-        let _gone = self.share.wait();
-        drop(self.agent.take());
-    }
 }
 
 /// The program that reads slots, as its socket starts it. It needs nothing of the network.
-fn share(folder: &Path) -> Result<Child> {
+struct Share(Child);
+
+impl Share {
+    fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(self.0.id())?), signal)?)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+fn share(folder: &Path) -> Result<Share> {
     let socket: PathBuf = folder.join("run/trilith-share.sock");
     let listener = OwnedFd::from(UnixListener::bind(&socket)?);
     let script = format!(
@@ -120,7 +123,7 @@ fn share(folder: &Path) -> Result<Child> {
     );
     let mut command = Command::new("unshare");
     command.args(["--mount", "--net", "sh", "-c", &script]).stdin(Stdio::from(listener));
-    command.spawn().context("cannot start trilith-share")
+    command.spawn().map(Share).context("cannot start trilith-share")
 }
 
 /// Node 1, which wishes for 1.0-2, and its agent.
@@ -189,6 +192,42 @@ fn others_give_what_they_have_and_the_source_the_rest() -> Result<()> {
     Ok(())
 }
 
+/// Two begin, and nobody has it: the second waits until the first has it.
+#[test]
+fn one_fetch_from_the_source_serves_all() -> Result<()> {
+    let lan = Lan::new()?;
+    let world = World::differing(FILE, DIFFER)?;
+    let later = world.another()?;
+    let _agent = wishing(&lan, &world)?;
+    let _share = share(world.folder.path())?;
+    let home = Neighbour::new()?;
+    home.take(&nic(3)?)?;
+    let _later = lan.agent(3, later.folder.path(), home.command())?;
+
+    let mut one = world.update(&[])?;
+    one.until_so("it fetches", |state| state.fetching.is_some())?;
+    // Both stand still where they are seen: what follows must not depend on who is faster.
+    one.signal(Signal::SIGSTOP)?;
+    let mut other = later.update(&[])?;
+    other.until("waiting for hv1, which fetches it")?;
+    other.signal(Signal::SIGSTOP)?;
+    one.signal(Signal::SIGCONT)?;
+    one.until(STAGED)?;
+    // As udev would have by then.
+    world.disk.tell_partitions(&world.at("run"))?;
+    world.web.take_sent();
+    other.signal(Signal::SIGCONT)?;
+    let state = other.until(STAGED)?;
+    drop((one, other));
+    world.is_staged()?;
+    later.is_staged()?;
+    let sent = world.web.take_sent();
+    eprintln!("the later one: {} bytes from the first, {sent} from the source", state.from_peers);
+    ensure!(state.from_peers > (FILE * DIFFER) as u64, "{}", state.from_peers);
+    ensure!(sent < beside_the_slot(&world)?, "{sent}");
+    Ok(())
+}
+
 /// Somebody who says nothing any more holds up a node for as long as two tries may take.
 #[test]
 fn one_that_hangs_is_left_alone() -> Result<()> {
@@ -198,10 +237,10 @@ fn one_that_hangs_is_left_alone() -> Result<()> {
     let second = Other::new(&lan, 2, &world)?;
     let mut updating = world.update(&[])?;
     updating.until_so("something comes from others", |state| state.from_peers > 2 << 20)?;
-    second.signal_share(Signal::SIGSTOP)?;
+    second.share.signal(Signal::SIGSTOP)?;
     let state = updating.until(STAGED)?;
     drop(updating);
-    second.signal_share(Signal::SIGCONT)?;
+    second.share.signal(Signal::SIGCONT)?;
     world.is_staged()?;
     noted(&state, "hv2: does not give what it has")?;
     Ok(())

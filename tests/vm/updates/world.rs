@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -37,11 +38,12 @@ pub(super) const STAGED: &str = "1.0-2 is staged";
 
 /// A node that runs 1.0-1, and an operator who has released 1.0-2.
 pub(super) struct World {
-    pub(super) operator: Operator,
+    pub(super) operator: Rc<Operator>,
     pub(super) folder: TempDir,
-    pub(super) web: Server,
+    pub(super) web: Rc<Server>,
     pub(super) disk: Loop,
-    pub(super) next: Build,
+    first: Rc<Build>,
+    pub(super) next: Rc<Build>,
     /// What else the node sees.
     pub(super) more: Vec<(PathBuf, &'static str)>,
 }
@@ -65,11 +67,22 @@ impl World {
             let released = operator.releasing(build)?.args(["--level", "3"]).output()?;
             ensure!(released.status.success(), "{}", said(&released));
         }
+        let web = Server::start(&operator.at("releases"), Ipv4Addr::LOCALHOST.into())?;
+        Self::of(Rc::new(operator), Rc::new(web), [first, next].map(Rc::new))
+    }
+
+    /// Another node as this one was at first, with the same operator.
+    pub(super) fn another(&self) -> Result<Self> {
+        let builds = [&self.first, &self.next].map(Rc::clone);
+        Self::of(Rc::clone(&self.operator), Rc::clone(&self.web), builds)
+    }
+
+    fn of(operator: Rc<Operator>, web: Rc<Server>, builds: [Rc<Build>; 2]) -> Result<Self> {
+        let [first, next] = builds;
         let folder = tempfile::Builder::new().prefix("update").tempdir_in(artifact::target())?;
         let disk = divided(&folder, &first, "1.0-1")?;
-        let web = Server::start(&operator.at("releases"), Ipv4Addr::LOCALHOST.into())?;
-        let world = Self { operator, folder, web, disk, next, more: Vec::new() };
-        world.tell(&first)?;
+        let world = Self { operator, folder, web, disk, first, next, more: Vec::new() };
+        world.tell(&world.first)?;
         let uki = world.operator.whole(&world.operator.manifest("1.0-1")?.uki)?;
         world.put("esp/EFI/Linux/trilith-6.12.0-0123.efi", &uki)?;
         world.wish(&world.web.url(), "")?;
@@ -308,6 +321,12 @@ impl Updating<'_> {
             // It needs both cores.
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// Has the program itself get a signal.
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        let id = *self.inside().first().context("it does not run")?;
+        Ok(kill(Pid::from_raw(id), signal)?)
     }
 
     /// The most memory that it had, in KiB.
