@@ -2,7 +2,7 @@
 //!
 //! `GET /status` answers at once; `GET /status?wait=converged&timeout=60` answers when the node has converged,
 //! or with the status of the end of that time (in seconds). `subject=NAME` narrows both to one subject.
-//! `GET /metrics` is Prometheus text. Below `/v1/` is what [`crate::diagnosis`] has.
+//! `GET /metrics` is Prometheus text. Below `/v1/` is what [`crate::diagnosis`] and [`crate::share`] have.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -132,13 +132,13 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 pub(crate) async fn serve(
     listener: UnixListener,
     status: watch::Receiver<NodeStatus>,
-    diagnosis: Router,
+    more: Router,
 ) -> io::Result<()> {
     let routes = Router::new()
         .route("/status", get(give_status))
         .route("/metrics", get(give_metrics))
         .with_state(status)
-        .merge(diagnosis);
+        .merge(more);
     axum::serve(listener, routes).await
 }
 

@@ -29,6 +29,7 @@ use crate::report::console::Console;
 use crate::report::log::Reader;
 use crate::report::manager::{self, Manager, watchdog};
 use crate::report::{self, Report};
+use crate::share;
 use crate::system::bundle::Places;
 use crate::system::ceph::Monitors;
 use crate::system::frr::Router;
@@ -108,8 +109,9 @@ async fn run_here(options: Options) -> anyhow::Result<Exit> {
     let follower = Follower::new(sources, wishes, report.clone(), console.clone()).await?;
     let status = report.subscribe();
     let diagnosis = diagnosis::routes(report.subscribe(), talk.redactor());
+    let more = diagnosis.merge(share::local(talk.dialer()));
     tasks.spawn_local(talk.run(report.clone()));
-    let served = api::serve(listener, status, diagnosis);
+    let served = api::serve(listener, status, more);
     tasks.spawn_local(async move { served.await.context("the API failed") });
     tasks.spawn_local(follower.run(manager.clone()));
     tasks.spawn_local(trial::follow(report.clone()));

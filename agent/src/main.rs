@@ -13,6 +13,7 @@ mod exit; // how it ends
 mod peers; // what the agents tell each other
 mod reconcile; // the one loop for every subject
 mod report; // status for people and machines
+mod share; // releases from node to node
 mod system; // the adapters: the only code that touches the host
 mod upgrade; // operators' word for the wave
 mod wake; // what wakes whoever waits

@@ -46,9 +46,19 @@ impl Build {
 
     /// The same with so many bytes in each of the forty files.
     pub fn of_size(folder: &Path, version: &str, word: &str, size: usize) -> Result<Self> {
+        Self::differing(folder, (version, word), size, 1)
+    }
+
+    /// The same, but that so many of the files differ.
+    pub fn differing(
+        folder: &Path,
+        (version, word): (&str, &str),
+        size: usize,
+        files: usize,
+    ) -> Result<Self> {
         fs::create_dir_all(folder.join("tree/usr"))?;
         for number in 0..40 {
-            let word = if number == 7 { word } else { "the same" };
+            let word = if (7..7 + files).contains(&number) { word } else { "the same" };
             fs::write(
                 folder.join(format!("tree/usr/{number}")),
                 noise(&format!("{number} {word}"), size),

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::artifact;
 use crate::command::{run, sh};
-use crate::machine::in_tools_with;
+use crate::machine::{in_tools, in_tools_with};
 
 /// A file as a disk; gone when it is dropped.
 #[derive(Debug)]
@@ -52,6 +52,30 @@ impl Loop {
         fs::create_dir_all(&folder)?;
         let text = format!("E:ID_SERIAL_SHORT={serial}\n");
         Ok(fs::write(folder.join(format!("b{}", number.trim())), text)?)
+    }
+
+    /// What udev would have left of its partitions below `run`.
+    pub fn tell_partitions(&self, run_folder: &Path) -> Result<()> {
+        let device = format!("/dev/{}", self.0);
+        let table = run(in_tools("sfdisk", &[])?.args(["--json", &device]))?;
+        let table: serde_json::Value = serde_json::from_str(&table)?;
+        let parts = table["partitiontable"]["partitions"].as_array().context("no partitions")?;
+        let folder = run_folder.join("udev/data");
+        fs::create_dir_all(&folder)?;
+        for part in parts {
+            let word = |key: &str| part[key].as_str().unwrap_or_default();
+            let name = word("node").trim_start_matches("/dev/");
+            let number = fs::read_to_string(format!("/sys/class/block/{name}/dev"))?;
+            let (kind, uuid) = (word("type").to_lowercase(), word("uuid").to_lowercase());
+            let text = format!(
+                "E:ID_PART_ENTRY_DISK={}\nE:ID_PART_ENTRY_TYPE={kind}\nE:ID_PART_ENTRY_UUID={uuid}\n\
+                 E:ID_PART_ENTRY_NAME={}\n",
+                self.0,
+                word("name")
+            );
+            fs::write(folder.join(format!("b{}", number.trim())), text)?;
+        }
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use trilith_tests::command::run;
 use trilith_tests::machine::in_tools;
 
+mod peers; // from other nodes, before the source
 mod world; // the node, the operator, and the updater between them
 
 use crate::releases::done;

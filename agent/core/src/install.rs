@@ -29,7 +29,7 @@ mod tests;
 
 pub use choose::{Chosen, Refusal, choose};
 pub(crate) use choose::{Wanted, blank, help, sole, unfit};
-pub use layout::{EMPTY, ESP, LEAST, Layout, Part};
+pub use layout::{EMPTY, ESP, LEAST, Layout, Part, TREE};
 
 /// Where the agent puts what it wishes for: the node's bundle, under [`WISH`]. It holds secrets.
 pub const FOLDER: &str = "/run/trilith/install";

@@ -17,6 +17,7 @@ use crate::status::{Problem, problem};
 use crate::subject::{OnFailure, Plan, Subject};
 use crate::version::Version;
 
+pub mod peers; // which nodes are asked before the source is
 mod state; // what the updater says of itself
 pub mod systems; // the systems on an ESP, by their names
 #[cfg(test)]

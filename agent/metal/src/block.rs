@@ -106,6 +106,12 @@ impl Devices {
         Self { block: "/sys/class/block".into(), udev: "/run/udev/data".into() }
     }
 
+    /// A test's: `block` and `udev` in this folder.
+    #[cfg(test)]
+    pub(crate) fn at(top: &Path) -> Self {
+        Self { block: top.join("block"), udev: top.join("udev") }
+    }
+
     /// Every block device that udev has finished with.
     pub fn all(&self) -> Result<Vec<Device>> {
         let failed = || format!("cannot read {}", self.block.display());

@@ -8,6 +8,7 @@ pub mod config; // the bundles of a medium
 pub mod efi; // the firmware's variables
 pub mod esp; // the boot loader and the system on the node's disk
 pub mod exec; // the one door to other programs
+pub mod held; // the releases in the slots of disks
 pub mod install; // the installation of a node on a disk
 pub mod keep; // the disk of a node's /var that is not installed
 pub mod machine; // what tells this machine from others

@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use trilith_core::names::NodeId;
 use trilith_core::peers::{Circle, Peer};
+use trilith_core::update::peers::{Node, Nodes};
 
 use super::Membership;
 use super::tls::{self, IdentityError};
@@ -51,6 +52,12 @@ impl Dialer {
     pub(crate) fn new(membership: &Membership) -> Result<Self, IdentityError> {
         let tls = tls::client(&membership.identity)?;
         Ok(Self { circle: Arc::new(membership.circle.clone()), tls })
+    }
+
+    /// Everybody whom it can connect to, but for this node.
+    pub(crate) fn nodes(&self) -> Nodes {
+        let node = |peer: &Peer| Node { id: peer.id, name: peer.name.clone() };
+        Nodes { me: self.circle.me.id, others: self.circle.others.values().map(node).collect() }
     }
 
     /// Connects to a port on the cluster network of a node, also of this one.

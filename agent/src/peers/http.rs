@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::HOST;
-use axum::http::{HeaderValue, Request, StatusCode};
+use axum::http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
@@ -42,6 +43,18 @@ pub(super) async fn connect(
     let (sender, connection) = handshake(stream).await.map_err(AskError::Talk)?;
     carrier.spawn(connection);
     Ok(sender)
+}
+
+/// Puts one question over a connection of its own, and gives the answer while it comes: the connection ends with its body.
+pub(crate) async fn open(
+    dialer: &Dialer,
+    (node, port): (NodeId, u16),
+    request: Request<Body>,
+) -> Result<Response<Incoming>, AskError> {
+    let stream = TokioIo::new(dialer.dial(node, port).await?);
+    let (mut sender, connection) = handshake(stream).await.map_err(AskError::Talk)?;
+    tokio::spawn(connection);
+    sender.send_request(request).await.map_err(AskError::Talk)
 }
 
 /// Puts one question over a connection of its own, and gives the text of a good answer.

@@ -2,7 +2,7 @@
 //!
 //! `GET /v1/facts` answers at once; with `If-None-Match` and `Prefer: wait=SECONDS` (RFC 7240, 4.3) it answers
 //! when the facts are others than those that were seen, or 304 at the end of that time. `GET /v1/status` is the
-//! whole status.
+//! whole status. Below `/v1/releases` is what [`crate::share`] has.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -81,7 +81,8 @@ pub(super) async fn serve(
     let routes = Router::new()
         .route(FACTS, get(give_facts))
         .route("/v1/status", get(give_status))
-        .with_state(Answers { told, status: status.clone() });
+        .with_state(Answers { told, status: status.clone() })
+        .merge(crate::share::routes(status.clone()));
     let mut tasks = JoinSet::new();
     for ip in addresses {
         tasks.spawn_local(Rc::clone(&door).listen(ip, routes.clone()));

@@ -13,6 +13,8 @@ use trilith_core::release::{Part, Way, cheapest};
 
 mod chunks; // by the chunks that are not there
 mod delta; // by what differs
+mod leaves; // the hash of each block of a root
+mod neighbours; // from other nodes, before the source
 #[cfg(test)]
 mod tests;
 mod unpack; // what zstd makes of a stream
@@ -21,6 +23,8 @@ mod whole; // by all of it
 use crate::memory::{Begun, Memory};
 use crate::metadata::{Releases, hex};
 use crate::source::{Bad, NotThere, Source};
+
+pub(crate) use neighbours::Neighbours;
 
 /// How much is read at a time.
 const PIECE: usize = 1 << 20;
@@ -31,6 +35,8 @@ pub(crate) struct Fetch<'a> {
     pub(crate) source: &'a Source,
     /// What the source has.
     pub(crate) releases: &'a Releases,
+    /// Who is asked before that.
+    pub(crate) neighbours: Option<Neighbours<'a>>,
     /// Where it is remembered how far it has come.
     pub(crate) folder: &'a Path,
     /// How far that is.
@@ -125,9 +131,33 @@ impl Fetch<'_> {
         if self.memory.parts.get(name) == Some(&Begun::Done) && is_there(part, to)? {
             return Ok(());
         }
+        let lacks = match self.by_neighbours((name, part), to, old).await {
+            Err(error) if error.is::<Bad>() => {
+                eprintln!("{name}: nothing comes from other nodes: {error:#}");
+                None
+            }
+            lacks => lacks.with_context(|| format!("cannot fetch the {name}"))?,
+        };
+        if lacks == Some(0) {
+            to.sync()?;
+            if is_there(part, to)? {
+                return self.memory.put(self.folder, name, Begun::Done);
+            }
+        }
+        self.by_source((name, part), lacks, to, old).await
+    }
+
+    /// By the cheapest way that leads there. `lacks`: how many bytes are not there yet, if that is known.
+    async fn by_source(
+        &mut self,
+        (name, part): (&str, &Part),
+        lacks: Option<u64>,
+        to: &Place,
+        old: Option<&Old>,
+    ) -> Result<()> {
         let have: Vec<RootHash> = old.iter().map(|old| old.root_hash.clone()).collect();
         let mut last = None;
-        for way in cheapest(part, &have) {
+        for way in cheapest(part, &have, lacks) {
             eprintln!("{name}: {way}");
             match self.by(way, (name, part), to, old).await {
                 Ok(()) => return self.memory.put(self.folder, name, Begun::Done),

@@ -7,6 +7,7 @@ mod firmware; // whether the firmware would start a system
 mod look; // what there is
 mod memory; // how far a fetch has come
 mod metadata; // the signed metadata of a source
+mod peers; // the other nodes of the cluster
 mod run; // the loop
 mod signature; // signatures of programs (Authenticode)
 mod source; // where releases come from

@@ -50,6 +50,8 @@ pub(crate) enum Begun {
         /// How many bytes.
         come: u64,
     },
+    /// Block by block: which ones are there is seen there.
+    Blocks,
     /// It is there, whole.
     Done,
 }

@@ -19,6 +19,7 @@ use crate::Options;
 use crate::look::Machine;
 use crate::memory;
 use crate::metadata::Releases;
+use crate::peers::Peers;
 use crate::source::Source;
 use crate::tell::Teller;
 use crate::work::Work;
@@ -33,6 +34,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 pub(crate) struct Session {
     pub(crate) wish: Wish,
     pub(crate) source: Source,
+    pub(crate) peers: Peers,
     pub(crate) releases: Releases,
     pub(crate) offer: Option<Offer>,
     pub(crate) remembered: bool,
@@ -57,13 +59,17 @@ async fn follow(options: &Options) -> Result<()> {
                 news.wait()?;
             }
             Ok(Outcome::Refused(problems)) => {
-                teller.say(|state| (state.refused, state.doing) = (problems, None))?;
+                teller.say(|state| {
+                    (state.refused, state.doing, state.fetching) = (problems, None, None);
+                })?;
                 news.wait()?;
             }
             Err(error) => {
                 let pause = pauses.next_pause();
                 let words = format!("not updated yet: {error:#}; again in {} s", pause.as_secs());
-                teller.say(|state| (state.failed, state.doing) = (Some(words), None))?;
+                teller.say(|state| {
+                    (state.failed, state.doing, state.fetching) = (Some(words), None, None);
+                })?;
                 // What the source has may be something else by then.
                 if let Some(session) = session.as_mut() {
                     session.offer = None;
@@ -126,7 +132,7 @@ async fn pass(
         Some(_) => Ok(Outcome::GoneOn),
         None => {
             teller.say(|state| {
-                (state.doing, state.progress) = (None, None);
+                (state.doing, state.progress, state.fetching) = (None, None, None);
                 (state.failed, state.refused) = (None, Vec::new());
             })?;
             Ok(Outcome::Settled)
@@ -151,7 +157,7 @@ fn tell(teller: &Teller, observed: &Observed, session: Option<&Session>) -> Resu
         state.trial =
             trial.map(|(version, tries)| Trial { version, left: tries.left, done: tries.done });
         state.wished = session.map(|it| it.wish.version.clone());
-        state.fetched = session.map_or(0, |it| it.source.fetched());
+        (state.fetched, state.from_peers) = session.map_or((0, 0), Session::given);
     })
 }
 
@@ -175,7 +181,13 @@ impl Session {
     fn new(wish: Wish) -> Result<Self> {
         let source = Source::new(&wish.source)?;
         let releases = Releases::default();
-        Ok(Self { wish, source, releases, offer: None, remembered: false })
+        let peers = Peers::new();
+        Ok(Self { wish, source, peers, releases, offer: None, remembered: false })
+    }
+
+    /// How many bytes the source has given, and how many other nodes.
+    pub(crate) fn given(&self) -> (u64, u64) {
+        (self.source.fetched(), self.peers.fetched())
     }
 
     /// An error if something else is wished for by now.

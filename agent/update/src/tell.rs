@@ -49,13 +49,16 @@ impl Teller {
         })
     }
 
-    /// How far that is, if it is another per cent.
-    pub(crate) fn progress(&self, done: u64, of: u64, fetched: u64) -> Result<()> {
+    /// How far that is, if it is another per cent, and how many bytes the source and the other nodes have given.
+    pub(crate) fn progress(&self, done: u64, of: u64, given: (u64, u64)) -> Result<()> {
         let progress = Progress { done, of };
         let same = |before: &Progress| before.percent() == progress.percent();
         if self.said.borrow().0.progress.as_ref().is_some_and(same) {
             return Ok(());
         }
-        self.say(|state| (state.progress, state.fetched) = (Some(progress), fetched))
+        self.say(|state| {
+            state.progress = Some(progress);
+            (state.fetched, state.from_peers) = given;
+        })
     }
 }

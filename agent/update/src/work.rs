@@ -13,10 +13,11 @@ use trilith_metal::efi::Variables;
 use trilith_metal::mounted::Way;
 use trilith_metal::{esp, exec, slot, table};
 
-use crate::fetch::{Fetch, Old, Place};
+use crate::fetch::{Fetch, Neighbours, Old, Place};
 use crate::look::{Machine, device};
 use crate::memory::{self, FOLDER, Memory};
 use crate::metadata::{Releases, Trust};
+use crate::peers::Peers;
 use crate::run::Session;
 use crate::tell::Teller;
 use crate::{Options, clock, firmware};
@@ -55,6 +56,7 @@ impl Work<'_> {
                 table::name(&self.device()?, *slot, &Release::of(self.next()?))?;
                 block::settle()?;
                 // From now on the slot says itself what is in it; the system is fetched under the same name.
+                self.teller.say(|state| state.fetching = None)?;
                 Memory::forget(Path::new(FOLDER))
             }
             Step::Stage(version) => self.stage(version).await,
@@ -104,21 +106,53 @@ impl Work<'_> {
         };
         let ([root, tree], [old_root, old_tree]) = (parts(slot)?, parts(here)?);
         let (root_room, tree_room) = self.disk()?.room[slot.0];
-        for (name, part, to, room, path, size) in [
-            ("hash tree", &next.verity, &tree, tree_room, old_tree, old.verity.size),
-            ("root", &next.root, &root, root_room, old_root, old.root.size),
+        let (root, tree) = (Place::device(&root, root_room)?, Place::device(&tree, tree_room)?);
+        let (peers, root_hash) = (self.gather(&next).await?, &next.root_hash);
+        for (name, part, to, above, path, size) in [
+            ("hash tree", &next.verity, &tree, None, old_tree, old.verity.size),
+            ("root", &next.root, &root, Some(&tree), old_root, old.root.size),
         ] {
             self.teller.doing(&format!("fetching the {name} of {}", next.version))?;
             let from = Old { root_hash: old.root_hash.clone(), path, size };
-            let place = Place::device(to, room)?;
-            self.part(&next.root_hash, (name, part), &place, Some(&from)).await?;
+            let neighbours = Neighbours { peers, root_hash, tree: above };
+            let fetched =
+                self.part((root_hash, Some(neighbours)), (name, part), to, Some(&from)).await;
+            self.left_alone(root_hash)?;
+            fetched?;
         }
+        let (source, others) = self.session.given();
+        eprintln!(
+            "{}: {source} bytes from the source so far, {others} from other nodes",
+            next.version
+        );
         Ok(())
+    }
+
+    /// Sees who else has it, or fetches it, and tells the others that this node does.
+    async fn gather(&self, next: &Manifest) -> Result<&Peers> {
+        let (session, teller) = (&*self.session, self.teller);
+        teller.say(|state| state.fetching = Some(next.root_hash.clone()))?;
+        let tell = |words: &str| {
+            Session::still_wished(&session.wish)?;
+            teller.doing(words)
+        };
+        session.peers.gather(&next.root_hash, &tell).await?;
+        Ok(&session.peers)
+    }
+
+    /// Says who is not asked any more.
+    fn left_alone(&self, root_hash: &RootHash) -> Result<()> {
+        let notes = self.session.peers.notes(root_hash);
+        self.teller.say(|state| {
+            let new = notes.into_iter().filter(|note| !state.notes.contains(note));
+            let new: Vec<String> = new.collect();
+            state.notes.extend(new);
+        })
     }
 
     async fn part(
         &self,
-        root_hash: &RootHash,
+        (root_hash, neighbours): (&RootHash, Option<Neighbours<'_>>),
         (name, part): (&str, &trilith_core::release::Part),
         to: &Place,
         old: Option<&Old>,
@@ -126,12 +160,12 @@ impl Work<'_> {
         let (session, teller) = (&*self.session, self.teller);
         let tell = |done: u64, of: u64| {
             Session::still_wished(&session.wish)?;
-            teller.progress(done, of, session.source.fetched())
+            teller.progress(done, of, session.given())
         };
         let folder = Path::new(FOLDER);
         let memory = Memory::of(folder, root_hash)?;
         let (source, releases) = (&session.source, &session.releases);
-        let mut fetch = Fetch { source, releases, folder, memory, tell: &tell };
+        let mut fetch = Fetch { source, releases, neighbours, folder, memory, tell: &tell };
         fetch.part(name, part, to, old).await
     }
 
@@ -164,7 +198,7 @@ impl Work<'_> {
             size: running.uki.size,
         });
         let to = Place::file(&path)?;
-        self.part(&next.root_hash, ("system", &next.uki), &to, old.as_ref()).await?;
+        self.part((&next.root_hash, None), ("system", &next.uki), &to, old.as_ref()).await?;
         let file = std::fs::File::options().write(true).open(&path);
         let cut = file.and_then(|file| file.set_len(next.uki.size).and_then(|()| file.sync_all()));
         cut.with_context(|| format!("cannot write {}", path.display()))?;

@@ -13,7 +13,7 @@ use super::tools::Tools;
 use crate::exec;
 
 /// The agent's programs, and where they lie in the image: those that no person calls apart.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("trilithd", "usr/bin"),
     ("trilith-rados", "usr/lib/trilith"),
     ("trilith-console", "usr/lib/trilith"),
@@ -23,6 +23,7 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("trilith-gate", "usr/lib/trilith"),
     ("trilith-update", "usr/lib/trilith"),
     ("trilith-evacuate", "usr/lib/trilith"),
+    ("trilith-share", "usr/lib/trilith"),
     ("trilith-wave", "usr/lib/trilith"),
 ];
 

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -37,11 +38,12 @@ pub(super) const STAGED: &str = "1.0-2 is staged";
 
 /// A node that runs 1.0-1, and an operator who has released 1.0-2.
 pub(super) struct World {
-    pub(super) operator: Operator,
+    pub(super) operator: Rc<Operator>,
     pub(super) folder: TempDir,
-    pub(super) web: Server,
+    pub(super) web: Rc<Server>,
     pub(super) disk: Loop,
-    pub(super) next: Build,
+    first: Rc<Build>,
+    pub(super) next: Rc<Build>,
     /// What else the node sees.
     pub(super) more: Vec<(PathBuf, &'static str)>,
 }
@@ -53,18 +55,34 @@ impl World {
 
     /// With so many bytes in each of the forty files of a root.
     pub(super) fn of_size(size: usize) -> Result<Self> {
+        Self::differing(size, 1)
+    }
+
+    /// The same, with so many files that differ.
+    pub(super) fn differing(size: usize, files: usize) -> Result<Self> {
         let operator = Operator::new()?;
-        let first = Build::of_size(&operator.at("first"), "1.0-1", "one", size)?;
-        let next = Build::of_size(&operator.at("second"), "1.0-2", "two", size)?;
+        let first = Build::differing(&operator.at("first"), ("1.0-1", "one"), size, files)?;
+        let next = Build::differing(&operator.at("second"), ("1.0-2", "two"), size, files)?;
         for build in ["first", "second"] {
             let released = operator.releasing(build)?.args(["--level", "3"]).output()?;
             ensure!(released.status.success(), "{}", said(&released));
         }
-        let folder = tempfile::Builder::new().prefix("update").tempdir_in(artifact::target())?;
-        let disk = divided(&folder, &first)?;
         let web = Server::start(&operator.at("releases"), Ipv4Addr::LOCALHOST.into())?;
-        let world = Self { operator, folder, web, disk, next, more: Vec::new() };
-        world.tell(&first)?;
+        Self::of(Rc::new(operator), Rc::new(web), [first, next].map(Rc::new))
+    }
+
+    /// Another node as this one was at first, with the same operator.
+    pub(super) fn another(&self) -> Result<Self> {
+        let builds = [&self.first, &self.next].map(Rc::clone);
+        Self::of(Rc::clone(&self.operator), Rc::clone(&self.web), builds)
+    }
+
+    fn of(operator: Rc<Operator>, web: Rc<Server>, builds: [Rc<Build>; 2]) -> Result<Self> {
+        let [first, next] = builds;
+        let folder = tempfile::Builder::new().prefix("update").tempdir_in(artifact::target())?;
+        let disk = divided(&folder, &first, "1.0-1")?;
+        let world = Self { operator, folder, web, disk, first, next, more: Vec::new() };
+        world.tell(&world.first)?;
         let uki = world.operator.whole(&world.operator.manifest("1.0-1")?.uki)?;
         world.put("esp/EFI/Linux/trilith-6.12.0-0123.efi", &uki)?;
         world.wish(&world.web.url(), "")?;
@@ -237,7 +255,7 @@ impl World {
 }
 
 /// A disk as an installation leaves it, with this release in slot A.
-fn divided(folder: &TempDir, first: &Build) -> Result<Loop> {
+pub(super) fn divided(folder: &TempDir, first: &Build, version: &str) -> Result<Loop> {
     let path = folder.path().join("disk");
     fs::File::create(&path)?.set_len(24 << 30)?;
     let root: RootHash = first.hash.clone().try_into()?;
@@ -247,8 +265,8 @@ fn divided(folder: &TempDir, first: &Build) -> Result<Loop> {
     let table = format!(
         "label: gpt\n\
          size=2GiB, type=uefi, name=trilith-esp\n\
-         size=3GiB, type={root}, name=trilith_1.0-1, uuid={data}\n\
-         size=64MiB, type={verity}, name=trilith_1.0-1, uuid={tree}\n\
+         size=3GiB, type={root}, name=trilith_{version}, uuid={data}\n\
+         size=64MiB, type={verity}, name=trilith_{version}, uuid={tree}\n\
          size=3GiB, type={root}, name=_empty\n\
          size=64MiB, type={verity}, name=_empty\n\
          type=c459012a-150e-4d1f-b99d-925b11cffa1e, name=trilith-var\n"
@@ -280,10 +298,19 @@ impl Updating<'_> {
     }
 
     pub(super) fn until(&mut self, words: &str) -> Result<State> {
+        self.until_so(words, |state| state.lines().iter().any(|line| line.contains(words)))
+    }
+
+    /// Waits until its state is so, for people: in these words.
+    pub(super) fn until_so(
+        &mut self,
+        words: &str,
+        is_so: impl Fn(&State) -> bool,
+    ) -> Result<State> {
         let begin = Instant::now();
         loop {
             let state = self.world.state();
-            if state.lines().iter().any(|line| line.contains(words)) {
+            if is_so(&state) {
                 return Ok(state);
             }
             if let Some(status) = self.child.try_wait()? {
@@ -294,6 +321,12 @@ impl Updating<'_> {
             // It needs both cores.
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// Has the program itself get a signal.
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        let id = *self.inside().first().context("it does not run")?;
+        Ok(kill(Pid::from_raw(id), signal)?)
     }
 
     /// The most memory that it had, in KiB.

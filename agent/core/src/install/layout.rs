@@ -15,7 +15,7 @@ pub const LEAST: u64 = (2 << 30) + 2 * ((3 << 30) + (64 << 20)) + (16 << 30) + (
 /// The type of an EFI system partition (UEFI 2.10, 5.3.3).
 pub const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
 /// The type of a root's hash tree (UAPI group, Discoverable Partitions Specification; x86-64).
-const TREE: &str = "2c7357ed-ebd2-46d9-aec1-23d437ec2bf5";
+pub const TREE: &str = "2c7357ed-ebd2-46d9-aec1-23d437ec2bf5";
 
 /// A partition. UUIDs are in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -43,14 +43,26 @@ fn verdict(running: &Manifest, next: &Manifest) -> String {
     say("and back", next.may_return(running));
     let have = [running.root_hash.clone()];
     for (name, part) in [("uki", &next.uki), ("root", &next.root), ("verity", &next.verity)] {
-        for way in cheapest(part, &have) {
+        for way in cheapest(part, &have, None) {
             writeln!(text, "{name}: {way}").unwrap();
         }
     }
-    for way in cheapest(&next.root, &[]) {
+    for way in cheapest(&next.root, &[], None) {
         writeln!(text, "root from nothing: {way}").unwrap();
     }
     text
+}
+
+/// Chunks alone go on from what is there: with most of it there they are cheaper than what differs.
+#[test]
+fn what_is_there_already_counts() {
+    let next = Manifest::parse(include_str!("../../plans/release/a_security_round/next.yaml"));
+    let root = next.unwrap().root;
+    let have = [root.deltas[0].base.root_hash.clone()];
+    let first = |lacks| cheapest(&root, &have, lacks)[0];
+    assert!(matches!(first(None), Way::Delta(_)));
+    assert!(matches!(first(Some(40_000_000)), Way::Delta(_)));
+    assert!(matches!(first(Some(4096)), Way::Chunks(_, Some(4096))));
 }
 
 #[test]

@@ -17,13 +17,14 @@ pub enum Way<'a> {
 }
 
 /// The ways to a part for who has these releases, whole and unchanged: the cheapest first. One that fails is followed by
-/// the next; the last one always does.
-pub fn cheapest<'a>(part: &'a Part, have: &[RootHash]) -> Vec<Way<'a>> {
+/// the next; the last one always does. `lacks`: how many bytes of the part are not in its place yet, if that is known.
+pub fn cheapest<'a>(part: &'a Part, have: &[RootHash], lacks: Option<u64>) -> Vec<Way<'a>> {
     let deltas = part.deltas.iter().filter(|delta| have.contains(&delta.base.root_hash));
     let mut ways: Vec<Way<'a>> = deltas.map(Way::Delta).collect();
     ways.extend(part.chunks.as_ref().filter(|_| !have.is_empty()).map(|chunks| {
         let seeds = chunks.seeds.iter().filter(|seed| have.contains(&seed.base.root_hash));
-        Way::Chunks(chunks, seeds.map(|seed| seed.fetch).min())
+        // They alone go on from whatever is there.
+        Way::Chunks(chunks, seeds.map(|seed| seed.fetch).chain(lacks).min())
     }));
     ways.push(Way::Whole(&part.whole));
     // Any older release saves something: chunks from one that nobody has measured still come before all of it.

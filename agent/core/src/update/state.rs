@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::peers::Fetching;
+use crate::boot::RootHash;
 use crate::status::Problem;
 use crate::version::Version;
 
@@ -29,8 +31,13 @@ pub struct State {
     /// How far that is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
-    /// How many bytes were fetched since the updater started.
+    /// The root that is being fetched into the slot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fetching: Option<RootHash>,
+    /// How many bytes the source has given for this wish.
     pub fetched: u64,
+    /// How many bytes other nodes have given for it.
+    pub from_peers: u64,
     /// Why the wish is refused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Problem>,
@@ -81,6 +88,12 @@ impl State {
     /// The same without how far it is.
     pub fn news(&self) -> Vec<String> {
         Self { progress: None, ..self.clone() }.lines()
+    }
+
+    /// What the other nodes are told of a fetch; `None`: there is none that comes to its end.
+    pub fn told(&self) -> Option<Fetching> {
+        let (doing, percent) = (self.doing.as_ref()?, self.progress.map_or(0, Progress::percent));
+        Some(Fetching { root: self.fetching.clone()?, how_far: format!("{doing}: {percent} %") })
     }
 
     /// In lines for people.

@@ -35,7 +35,8 @@ impl Fetch<'_> {
             return Err(Bad(format!("{} is of another part", target.path)).into());
         }
         let begun = Begun::Chunks { target: target.path };
-        let index = if self.memory.parts.get(name) == Some(&begun) {
+        let before = self.memory.parts.get(name);
+        let index = if before == Some(&begun) || before == Some(&Begun::Blocks) {
             lacking(&archive, to)?
         } else {
             archive.build_source_index()

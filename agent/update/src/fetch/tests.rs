@@ -144,7 +144,7 @@ impl World {
         };
         let memory = Memory::of(self.folder.path(), &root("2")).unwrap();
         let (source, releases, folder) = (&self.source, &self.releases, self.folder.path());
-        let mut fetch = Fetch { source, releases, folder, memory, tell: &tell };
+        let mut fetch = Fetch { source, releases, neighbours: None, folder, memory, tell: &tell };
         let mut to = Place::file(&self.at("new")).unwrap();
         to.room = room;
         let old = Old { root_hash: root("1"), path: self.at("old"), size: SIZE as u64 };
