@@ -91,7 +91,18 @@ fn a_wave_goes_over_all(lab: &Lab) -> Result<()> {
     ensure!(all == lab.names(), "each once: {all:?}");
     ensure!(noout(&node)?.is_empty(), "noout is left behind");
     crate::say("a wave over four nodes", begin);
-    all_formed(lab)
+    all_formed(lab)?;
+    its_monitor_stayed_longest(&node)
+}
+
+/// In the boot before this one: what its OSD held went on elsewhere before the monitors had to do without this one.
+fn its_monitor_stayed_longest(node: &Container<'_>) -> Result<()> {
+    let log = node.shell("journalctl --boot -1 --output cat --identifier systemd")?;
+    let at = |text: &str| log.rfind(text).with_context(|| format!("no word of {text}: {log}"));
+    let (osd, left) = (at("Stopped ceph-osd@")?, at("Stopped trilith-osds-left.service")?);
+    let monitor = at("Stopping ceph-mon@")?;
+    ensure!(osd < left && left < monitor, "{log}");
+    Ok(())
 }
 
 /// The second node cannot boot the release: it is back on the one before, and nobody else begins.
