@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use trilith_core::update::peers::{RELEASES, SOCKET};
 use trilith_core::version::Version;
 use trilith_tests::artifact;
 use trilith_tests::cluster::Cluster;
@@ -51,6 +52,8 @@ fn from_release_to_release_and_back_and_over_one() -> Result<()> {
     let away = upgraded(&mut trip, &wish, &before)?;
     let ratio = away / plain.as_secs_f64();
     eprintln!("  upgrade : plain reboot = {ratio:.2} (at most 1.2)");
+
+    its_slots_are_there_for_others(&trip, [&a, &b])?;
 
     refused_without_being_told(&trip, &a)?;
     // It is in the other slot still: nothing is fetched.
@@ -102,6 +105,36 @@ fn upgraded(trip: &mut Trip<'_>, wish: &Wish<'_>, before: &str) -> Result<f64> {
     ensure!(checks_signatures(&trip.node)?, "Secure Boot is off");
     eprintln!("{version} is proven; the node was away for {away:.1} s");
     Ok(away)
+}
+
+/// The program that gives releases to other nodes reads both slots, and no other partition.
+fn its_slots_are_there_for_others(trip: &Trip<'_>, held: [&Version; 2]) -> Result<()> {
+    let ask = |path: &str, range: &str| {
+        let request =
+            format!("GET {path} HTTP/1.1\\r\\nHost: x\\r\\n{range}Connection: close\\r\\n\\r\\n");
+        let program = format!(
+            "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(\"{SOCKET}\"); \
+             s.sendall(b\"{request}\"); sys.stdout.buffer.write(s.makefile(\"rb\").read().partition(b\"\\r\\n\\r\\n\")[2])"
+        );
+        format!("python3 -c '{program}'")
+    };
+    let shown = trip.node.ssh(&ask(RELEASES, ""))?;
+    for version in held {
+        let hash = trip.operator.manifest(version)?.root_hash;
+        ensure!(shown.contains(&hash.to_string()), "{version} is not given: {shown}");
+        let device = format!("/dev/disk/by-partuuid/{}", hash.data());
+        let mode = trip.node.ssh(&format!("stat --dereference --format %U:%G:%a {device}"))?;
+        ensure!(mode.trim() == "root:trilith-share:640", "{version}: {mode}");
+        let given = ask(&format!("{RELEASES}/{hash}/root"), "Range: bytes=4096-8191\\r\\n");
+        let read = format!("dd if={device} bs=4096 skip=1 count=1 status=none");
+        let sums = trip.node.ssh(&format!("{given} | sha256sum; {read} | sha256sum"))?;
+        let mut sums = sums.lines();
+        ensure!(sums.next() == sums.next(), "{version}: what is given is not what is there");
+    }
+    let groups = trip.node.ssh("stat --format %G /dev/vda* | sort | uniq --count")?;
+    let given = groups.lines().find(|line| line.contains("trilith-share"));
+    ensure!(given.is_some_and(|line| line.trim().starts_with("4 ")), "{groups}");
+    Ok(())
 }
 
 /// An older release is none to upgrade to.
