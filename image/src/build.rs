@@ -34,6 +34,7 @@ use crate::exit::Exit;
 
 pub(crate) use self::disk::root_hash;
 pub(crate) use self::key::hex;
+pub(crate) use self::place::top;
 pub(crate) use self::progress::Progress;
 pub(crate) use self::tools::Tools;
 

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
-use crate::{build, cluster, config, keys, netboot, node, release, upgrade, usb};
+use crate::{build, cluster, config, keys, netboot, node, rehearse, release, upgrade, usb};
 
 /// Builds, checks and rolls out Trilith clusters.
 #[derive(Debug, Parser)]
@@ -24,6 +24,7 @@ enum Command {
     Keys(keys::Command),
     Node(node::Options),
     Netboot(netboot::Options),
+    Rehearse(rehearse::Options),
     Release(release::Options),
     Upgrade(upgrade::Options),
     Usb(usb::Options),
@@ -38,6 +39,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Keys(command) => keys::run(&command),
         Command::Node(options) => node::run(&options),
         Command::Netboot(options) => netboot::run(&options),
+        Command::Rehearse(options) => rehearse::run(&options),
         Command::Release(options) => release::run(&options),
         Command::Upgrade(options) => upgrade::run(&options),
         Command::Usb(options) => usb::run(&options),

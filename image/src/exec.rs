@@ -2,10 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 
 /// How many lines of a failed program's output the error repeats.
 const TAIL: usize = 25;
@@ -45,6 +46,12 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     let skip = errors.lines().count().saturating_sub(TAIL);
     check(output.status, &name, &errors.lines().skip(skip).collect::<Vec<_>>().join("\n"))?;
     String::from_utf8(output.stdout).with_context(|| format!("{name} wrote what is not text"))
+}
+
+/// Becomes another program, which has this one's terminal and says how the command ends. What is given is why it could not.
+pub(crate) fn become_program(command: &mut Command) -> Error {
+    let name = line(command);
+    Error::new(command.exec()).context(format!("cannot start {name}"))
 }
 
 fn check(status: ExitStatus, name: &str, tail: &str) -> Result<()> {

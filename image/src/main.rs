@@ -10,6 +10,7 @@ mod firmware; // every shipped module finds its firmware, or says why not
 mod keys; // what releases are signed with
 mod netboot; // servers start from the network
 mod node; // looks at a node
+mod rehearse; // an upgrade of the cluster in containers here
 mod release; // from a build to what web servers serve
 mod sbom; // package list and SPDX
 mod upgrade; // brings the cluster to a release

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use trilith_tests::lab::{Container, Lab};
-use trilith_tests::quorums::{PATIENCE, all_formed};
+use trilith_tests::quorums::{PATIENCE, address, all_formed, nodes};
 
 use crate::say;
 use crate::turns::{
-    AUTHORITY, OWN, ZOOKEEPER, address, apart, has_the_new_files, logs_in_by, nodes, now, outages,
+    AUTHORITY, OWN, ZOOKEEPER, apart, has_the_new_files, logs_in_by, now, outages,
     password_of_replicas, shows_its_own,
 };
 

@@ -1,15 +1,13 @@
 //! Changes that make every coordinator restart something: one after the other, the leader last.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use trilith_core::config::NetworkName;
 use trilith_core::status::State;
 use trilith_tests::lab::{Container, Lab};
 use trilith_tests::quorums::{
-    PATIENCE, all_formed, coordinators, database_leader, leader, subject,
+    PATIENCE, address, all_formed, database_leader, leader, nodes, subject,
 };
 
 use crate::say;
@@ -45,10 +43,6 @@ pub(crate) fn a_change_of_all_is_made_one_after_the_other(lab: &Lab) -> Result<(
     say("Postgres restarted on all coordinators", begin);
     apart(&self::outages(&all, from, &POSTGRES)?)?;
     all_formed(lab)
-}
-
-pub(crate) fn nodes(lab: &Lab) -> Result<Vec<Container<'_>>> {
-    coordinators(lab)?.into_iter().map(|name| lab.node(name)).collect()
 }
 
 pub(crate) fn now() -> Result<Duration> {
@@ -220,12 +214,6 @@ pub(crate) fn logs_in_by(
 /// Where a node's certificate and its key lie for Patroni, and who signs them.
 pub(crate) const OWN: &str = "/run/trilith/patroni/node";
 pub(crate) const AUTHORITY: &str = "/run/trilith/patroni/authority.pem";
-
-/// The node's address on the cluster network.
-pub(crate) fn address(node: &Container<'_>) -> Result<IpAddr> {
-    let network = node.config()?.network(NetworkName::Cluster).context("no network")?;
-    Ok(network.addresses.first().context("no address")?.address.addr())
-}
 
 /// Waits until ZooKeeper has restarted with what the node was given.
 pub(crate) fn has_the_new_files(node: &Container<'_>, from: Duration) -> Result<()> {

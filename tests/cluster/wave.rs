@@ -3,12 +3,12 @@
 
 mod evacuation; // machines leave a node before it restarts
 mod rolling; // waves over a whole cluster
-mod writers; // what writes meanwhile
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use trilith_tests::command::{output, run};
+use trilith_tests::command::output;
+use trilith_tests::firmware::upgrade;
 use trilith_tests::lab::{Container, Lab, Spec};
 use trilith_tests::quorums::{PATIENCE, all_formed, ceph, leader, start};
 
@@ -25,7 +25,7 @@ fn a_wave_is_wished_by_those_who_may_and_seen_by_nobody_else() -> Result<()> {
     let node = lab.node("n1")?;
     clients_may_again_what_an_older_release_did_not_give(&node)?;
     let plan = node.until("every node says where it stands", PATIENCE, || {
-        let plan = say(&lab, &[NEXT, "--plan"])?;
+        let plan = upgrade(&lab, &[NEXT, "--plan"])?;
         ensure!(plan.lines().filter(|line| !line.starts_with(' ')).count() == 4, "{plan}");
         Ok(plan)
     })?;
@@ -37,14 +37,14 @@ fn a_wave_is_wished_by_those_who_may_and_seen_by_nobody_else() -> Result<()> {
 
     lab.cluster().make_operator(&["--admin"])?;
     ensure!(refusal(&lab, &["--pause", "--detach"])?.contains("there is no wave"));
-    ensure!(say(&lab, &[NEXT, "--detach"])?.contains("goes on (admin:alice)"));
+    ensure!(upgrade(&lab, &[NEXT, "--detach"])?.contains("goes on (admin:alice)"));
     ensure!(refusal(&lab, &["2999.1.2-1", "--detach"])?.contains("abort it first"));
-    ensure!(say(&lab, &["--pause", "--detach"])?.contains("is paused"));
-    ensure!(say(&lab, &["--resume", "--detach"])?.contains("goes on"));
+    ensure!(upgrade(&lab, &["--pause", "--detach"])?.contains("is paused"));
+    ensure!(upgrade(&lab, &["--resume", "--detach"])?.contains("goes on"));
     no_node_has_slots(&lab, &node)?;
     only_the_account_sees_it(&node)?;
     a_node_that_is_gone_is_silent(&lab)?;
-    ensure!(say(&lab, &["--abort", "--detach"])?.contains("is aborted"));
+    ensure!(upgrade(&lab, &["--abort", "--detach"])?.contains("is aborted"));
     ensure!(refusal(&lab, &["--resume", "--detach"])?.contains("begin another one"));
     lab.down()
 }
@@ -73,15 +73,10 @@ fn has_releases(lab: &Lab) -> Result<()> {
 /// The updaters say why they cannot do their part, everybody sees it, and nobody begins.
 fn no_node_has_slots(lab: &Lab, node: &Container<'_>) -> Result<()> {
     node.until("every updater says what is missing", PATIENCE, || {
-        let shown = say(lab, &["--detach"])?;
+        let shown = upgrade(lab, &["--detach"])?;
         ensure!(shown.matches("the initrd has left no word").count() >= 4, "{shown}");
         Ok(())
     })
-}
-
-/// `trilith upgrade FILE WORDS…` from a neighbour on upstream.
-fn say(lab: &Lab, words: &[&str]) -> Result<String> {
-    lab.inside(|| run(&mut lab.cluster().upgrade(words)?))
 }
 
 /// What it says when it refuses.
@@ -132,7 +127,7 @@ client.stop()
 fn a_node_that_is_gone_is_silent(lab: &Lab) -> Result<()> {
     lab.kill("n4")?;
     lab.node("n1")?.until("n4 is seen to be silent", Duration::from_mins(1), || {
-        let shown = say(lab, &["--detach"])?;
+        let shown = upgrade(lab, &["--detach"])?;
         ensure!(shown.contains("n4: is silent"), "{shown}");
         Ok(())
     })

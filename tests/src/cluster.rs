@@ -1,5 +1,6 @@
 //! A cluster file under test with throw-away secrets, and the cables that its nodes need.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -241,7 +242,7 @@ pub fn cable(network: &Network, node: &Node) -> Result<Vec<Nic>> {
         let addresses: Vec<_> = attached
             .addresses
             .iter()
-            .flat_map(|own| peer_addresses(own.address, own.gateway))
+            .flat_map(|own| peer_addresses(own.address, own.gateway, &BTreeSet::new()))
             .collect();
         match vlan {
             Some(vlan) => switch.tagged_peer(vlan, &addresses)?,
@@ -320,15 +321,23 @@ fn nic(node: &Node, name: &IfName, number: usize, tap: String) -> Result<Nic> {
     Ok(nic)
 }
 
-/// The gateway's address if it is one of the subnet, else the last but one of the subnet, both with the prefix
-/// length; and a gateway from outside, such as a link-local one.
-pub(crate) fn peer_addresses(own: IpNet, gateway: Option<IpAddr>) -> Vec<String> {
-    let last_but_one = match own.broadcast() {
-        IpAddr::V4(last) => IpAddr::from((u32::from(last) - 2).to_be_bytes()),
-        IpAddr::V6(last) => IpAddr::from((u128::from(last) - 2).to_be_bytes()),
+/// The gateway's address if it is one of the subnet, else the last but one of the subnet that is not taken, both with the
+/// prefix length; and a gateway from outside, such as a link-local one.
+pub(crate) fn peer_addresses(
+    own: IpNet,
+    gateway: Option<IpAddr>,
+    taken: &BTreeSet<IpAddr>,
+) -> Vec<String> {
+    let before = |step: u32| match own.broadcast() {
+        IpAddr::V4(last) => IpAddr::from(u32::from(last).saturating_sub(step).to_be_bytes()),
+        IpAddr::V6(last) => {
+            IpAddr::from(u128::from(last).saturating_sub(step.into()).to_be_bytes())
+        }
     };
     let inside = gateway.filter(|gateway| own.contains(gateway));
-    let mut addresses = vec![format!("{}/{}", inside.unwrap_or(last_but_one), own.prefix_len())];
+    let free = (2..).map(before).find(|address| !taken.contains(address));
+    let neighbour = inside.or(free).unwrap_or_else(|| before(2));
+    let mut addresses = vec![format!("{neighbour}/{}", own.prefix_len())];
     addresses.extend(gateway.filter(|_| inside.is_none()).map(|outside| format!("{outside}/64")));
     addresses
 }

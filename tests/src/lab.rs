@@ -23,6 +23,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sched::{CloneFlags, setns};
 use trilith_core::config::Node;
+use trilith_core::version::Version;
 
 use crate::artifact;
 use crate::cluster::Cluster;
@@ -51,6 +52,17 @@ pub struct Spec {
     pub clocks: Vec<(String, String)>,
     /// Whether nodes have what stands for two slots here: then [`Lab::boot_newest`] starts them.
     pub slots: bool,
+    /// Releases with a root of their own. Any other one is the image's root under another name.
+    pub releases: Vec<Release>,
+}
+
+/// A release that was built.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// Its version.
+    pub version: Version,
+    /// Its root file system.
+    pub root: PathBuf,
 }
 
 impl Spec {
@@ -67,6 +79,7 @@ impl Spec {
             overlay: dev.then(|| artifact::repository().join("overlays/rootfs")),
             clocks: Vec::new(),
             slots: false,
+            releases: Vec::new(),
         })
     }
 }
@@ -261,6 +274,12 @@ const VAR: &str = "var";
 const BUNDLE: &str = "bundle.yaml";
 const CONSOLE: &str = "console.log";
 
+/// Where the root of a release is mounted; `None`, or one without a root of its own: the image's.
+fn root_folder(folder: &Path, plan: &Plan, version: Option<&str>) -> PathBuf {
+    let own = version.filter(|version| plan.releases.contains_key(*version));
+    own.map_or_else(|| folder.join(ROOT), |version| folder.join(format!("{ROOT}-{version}")))
+}
+
 fn node_folder(folder: &Path, name: &str) -> PathBuf {
     folder.join(NODES).join(name)
 }
@@ -294,12 +313,19 @@ fn plan(spec: &Spec, cluster: &Cluster, folder: &Path) -> Result<Plan> {
     let Some(nodes) = all.get(..wanted) else {
         bail!("{} has only {} nodes, not {wanted}", spec.cluster.display(), all.len());
     };
-    let (switches, nodes) = plan::wire(nodes)?;
+    let (switches, nodes) = plan::wire(cluster.config(), nodes)?;
     let whole = |path: &PathBuf| {
         path.canonicalize().with_context(|| format!("cannot find {}", path.display()))
     };
+    // What is not a node's own comes from the first of them: the clients beside the nodes.
+    let first = spec.releases.first().map(|release| whole(&release.root));
     let mut plan = Plan {
-        root: artifact::root()?,
+        root: first.unwrap_or_else(artifact::root)?,
+        releases: spec
+            .releases
+            .iter()
+            .map(|release| Ok((release.version.to_string(), whole(&release.root)?)))
+            .collect::<Result<_>>()?,
         tools: artifact::tools()?,
         agent: spec.agent.as_ref().map(whole).transpose()?,
         overlay: spec.overlay.as_ref().map(whole).transpose()?,

@@ -6,9 +6,11 @@
 pub mod accel; // whether KVM truly works here
 pub mod artifact; // what was built: programs, image, tools tree
 pub mod build; // a build in small
+pub mod clients; // clients of a cluster in the lab, and what they see
 pub mod cluster; // a cluster file under test, and its cables
 pub mod command; // programs of the host, and what to say when they fail
 pub mod console; // a machine's serial console
+pub mod firmware; // starts nodes of a lab that are off
 pub mod installed; // what is on an installed disk, seen from outside
 pub mod lab; // a whole cluster in containers on this host
 pub mod laid; // a disk as an installation leaves it
@@ -22,6 +24,7 @@ pub mod operator; // keys and releases
 pub mod program; // a program that runs beside a test
 pub mod qmp; // QEMU's control socket
 pub mod quorums; // where a cluster in the lab stands
+pub mod rehearsal; // an upgrade of an operator's own cluster, in the lab
 pub mod release; // a release in small
 pub mod server; // a web server with releases
 pub mod trip; // the way of a node from one release to the next

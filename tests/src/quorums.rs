@@ -1,10 +1,12 @@
 //! Where a cluster's quorums stand, asked of the services themselves and of the agents that watch over them.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use trilith_core::config::Role;
+use trilith_core::config::{NetworkName, Role};
 use trilith_core::status::{NodeStatus, SubjectStatus};
 
 use crate::lab::{Container, Lab};
@@ -33,15 +35,26 @@ pub fn coordinators(lab: &Lab) -> Result<Vec<&str>> {
     Ok(names)
 }
 
+/// The coordinators.
+pub fn nodes(lab: &Lab) -> Result<Vec<Container<'_>>> {
+    coordinators(lab)?.into_iter().map(|name| lab.node(name)).collect()
+}
+
+/// The node's address on the cluster network.
+pub fn address(node: &Container<'_>) -> Result<IpAddr> {
+    let network = node.config()?.network(NetworkName::Cluster).context("no network")?;
+    Ok(network.addresses.first().context("no address")?.address.addr())
+}
+
 /// Waits until everything that makes the cluster is there: networks, ZooKeeper, Ceph, Patroni, routing.
 pub fn all_formed(lab: &Lab) -> Result<()> {
     let all = coordinators(lab)?;
     databases_serve(lab, &all)?;
     // Asked of the agents first: Ceph's own tool costs a second of a processor each time.
-    for node in lab.nodes() {
+    for node in lab.nodes().filter(|node| node.disks().next().is_some()) {
         ceph::osds_are_active(&node)?;
     }
-    ceph::storage_serves(lab, &all, lab.names().len())?;
+    ceph::storage_serves(lab, &all, lab.nodes().map(|node| node.disks().count()).sum())?;
     for node in lab.nodes() {
         node.until("all routing sessions are established", PATIENCE, || routes(&node, lab))?;
     }
@@ -58,7 +71,7 @@ fn databases_serve(lab: &Lab, members: &[&str]) -> Result<()> {
     zookeeper_serves(lab, members)?;
     let asked = lab.node(members.first().context("no member")?)?;
     asked.until("Patroni has a leader and replicas", PATIENCE, || {
-        patroni(&asked, members)?;
+        patroni(&asked, members, usize::from(waits_for_a_replica(lab)))?;
         replicas_stream(lab, asked.name(), members.len() - 1)
     })
 }
@@ -69,8 +82,14 @@ fn replicas_stream(lab: &Lab, asked: &str, wanted: usize) -> Result<()> {
     let question = "select count(*) filter (where state = 'streaming'), bool_or(sync_state = 'sync'), \
                     pg_is_in_recovery() from pg_stat_replication";
     let answer = sql(lab, asked, question)?;
-    ensure!(answer.trim() == format!("{wanted}|t|f"), "the leader's replicas: {answer}");
+    let sync = if waits_for_a_replica(lab) { 't' } else { 'f' };
+    ensure!(answer.trim() == format!("{wanted}|{sync}|f"), "the leader's replicas: {answer}");
     Ok(())
+}
+
+/// Whether a commit waits for a replica.
+fn waits_for_a_replica(lab: &Lab) -> bool {
+    lab.cluster().config().settings.postgres.patroni.synchronous
 }
 
 /// Waits until the ZooKeeper servers of these nodes are in a quorum.
@@ -84,8 +103,8 @@ pub fn zookeeper_serves(lab: &Lab, members: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// One leader, one replica in step with it, all others streaming.
-fn patroni(node: &Container<'_>, members: &[&str]) -> Result<()> {
+/// One leader, so many replicas in step with it, all others streaming.
+fn patroni(node: &Container<'_>, members: &[&str], in_step: usize) -> Result<()> {
     let roles = database(node)?;
     let present: Vec<_> =
         roles.iter().filter(|(name, ..)| members.contains(&name.as_str())).collect();
@@ -94,7 +113,7 @@ fn patroni(node: &Container<'_>, members: &[&str]) -> Result<()> {
     ensure!(
         present.len() == members.len()
             && count("Leader") == 1
-            && count("Sync Standby") == 1
+            && count("Sync Standby") == in_step
             && streaming + 1 == members.len(),
         "{roles:?}"
     );
@@ -129,8 +148,11 @@ fn routes(node: &Container<'_>, lab: &Lab) -> Result<()> {
     let wanted = if all.contains(&node.name()) { lab.names().len() - 1 } else { all.len() };
     let text = node.shell("vtysh -c 'show bgp summary established json'")?;
     let summary: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
-    let peers = summary["ipv4Unicast"]["peers"].as_object().map_or(0, serde_json::Map::len);
-    ensure!(peers == wanted, "{peers} sessions of {wanted}");
+    // By family; a session is in each that it carries.
+    let families = summary.as_object().into_iter().flat_map(|it| it.values());
+    let peers: BTreeSet<&String> =
+        families.filter_map(|it| it["peers"].as_object()).flat_map(|it| it.keys()).collect();
+    ensure!(peers.len() == wanted, "{} sessions of {wanted}", peers.len());
     Ok(())
 }
 

@@ -2,11 +2,12 @@
 //! whose move fails stops the wave with libvirt's words.
 
 use anyhow::{Context as _, Result, ensure};
+use trilith_tests::firmware::{Firmware, upgrade};
 use trilith_tests::lab::{Container, Lab, Spec};
 use trilith_tests::quorums::{PATIENCE, all_formed};
 
-use super::rolling::{FIRST, Firmware, SECOND, version};
-use super::{has_releases, say};
+use super::has_releases;
+use super::rolling::{FIRST, SECOND, follow, version};
 use crate::machines::{Machine, disk, put, virsh};
 
 /// On every node, as a medium that is only read.
@@ -82,14 +83,14 @@ fn one_that_cannot_move_is_told(lab: &Lab, machines: &Machines) -> Result<()> {
     let node = lab.node("n4")?;
     let why = format!("machines: stuck cannot move: its disk vda is the file {LOCAL} of this node");
     node.until("the plan says which machine cannot move", PATIENCE, || {
-        let plan = say(lab, &[SECOND, "--plan"])?;
+        let plan = upgrade(lab, &[SECOND, "--plan"])?;
         ensure!(plan.contains(&format!("now against it: {why}")), "{plan}");
         ensure!(!plan.contains("lasting cannot") && !plan.contains("passing cannot"), "{plan}");
         Ok(())
     })?;
-    say(lab, &[SECOND, "--detach"])?;
+    upgrade(lab, &[SECOND, "--detach"])?;
     let shown = node.until("the wave waits for it", PATIENCE, || {
-        let shown = say(lab, &["--detach"])?;
+        let shown = upgrade(lab, &["--detach"])?;
         ensure!(shown.contains(&format!("waits: {why}")), "{shown}");
         Ok(shown)
     })?;
@@ -107,7 +108,7 @@ fn a_move_that_fails_stops_the_wave(lab: &Lab, machines: &Machines) -> Result<()
     let count = machines.lasting.counts_on(&node, 0)?;
     node.until("the first is on its way", PATIENCE, || {
         let log = node.shell(&format!("journalctl --boot --output cat --unit {UNIT}"))?;
-        ensure!(log.contains("lasting goes to "), "{log}\n{}", say(lab, &["--detach"])?);
+        ensure!(log.contains("lasting goes to "), "{log}\n{}", upgrade(lab, &["--detach"])?);
         Ok(())
     })?;
     // It may have come to its end just now.
@@ -117,7 +118,7 @@ fn a_move_that_fails_stops_the_wave(lab: &Lab, machines: &Machines) -> Result<()
     ensure!(first < count + 300, "it went from {count} to {first}");
     ensure!(defined(&there, "lasting")? && !defined(&node, "lasting")?, "its definition");
     let shown = node.until("the wave has stopped", PATIENCE, || {
-        let shown = say(lab, &["--detach"])?;
+        let shown = upgrade(lab, &["--detach"])?;
         let failed = shown.contains("n4: passing could not be moved to ");
         ensure!(failed && shown.contains(FORGOTTEN) && shown.contains("halted: "), "{shown}");
         Ok(shown)
@@ -144,10 +145,10 @@ fn the_node_restarts_without_them(lab: &Lab, machines: &Machines) -> Result<()> 
         put(&node, FORGOTTEN, &disk())?;
     }
     let count = machines.passing.counts_on(&lab.node("n4")?, 0)?;
-    say(lab, &[SECOND, "--again", "--detach"])?;
+    upgrade(lab, &[SECOND, "--again", "--detach"])?;
     let mut firmware = Firmware::new(lab);
-    firmware.follow("the first one restarts", |it, _| !it.restarted.is_empty())?;
-    say(lab, &["--pause", "--detach"])?;
+    follow(&mut firmware, "the first one restarts", |it, _| !it.restarted.is_empty())?;
+    upgrade(lab, &["--pause", "--detach"])?;
     ensure!(firmware.restarted == ["n4"], "{:?}", firmware.restarted);
     // The one that restarts has no libvirt yet.
     let found = |name: &str| {
@@ -160,9 +161,9 @@ fn the_node_restarts_without_them(lab: &Lab, machines: &Machines) -> Result<()> 
     let there = found("lasting")?;
     machines.lasting.counts_on(&there, 0)?;
     let back = format!("n4: runs {SECOND}, rests");
-    firmware.follow("it is back", |_, shown| shown.contains(&back))?;
+    follow(&mut firmware, "it is back", |_, shown| shown.contains(&back))?;
     found("passing")?;
-    ensure!(say(lab, &["--abort", "--detach"])?.contains("is aborted"));
+    ensure!(upgrade(lab, &["--abort", "--detach"])?.contains("is aborted"));
     Ok(())
 }
 

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use trilith_core::version::Version;
+use trilith_tests::clients::account;
+use trilith_tests::clients::writers::Writers;
+use trilith_tests::firmware::{Firmware, upgrade};
 use trilith_tests::lab::{Container, Lab, Spec};
 use trilith_tests::quorums::{PATIENCE, all_formed, ceph};
 
-use super::writers::{Writers, account};
-use super::{has_releases, say, the_order_is_right};
+use super::{has_releases, the_order_is_right};
 
 /// What nodes have from their installation, and releases that come after it.
 pub(super) const FIRST: &str = "2999.1.1-1";
@@ -65,26 +67,26 @@ fn a_wave_goes_over_all(lab: &Lab) -> Result<()> {
     let begin = Instant::now();
     let node = lab.node("n1")?;
     let plan = node.until("nothing speaks against the first", PATIENCE, || {
-        let plan = say(lab, &[SECOND, "--plan"])?;
+        let plan = upgrade(lab, &[SECOND, "--plan"])?;
         ensure!(!plan.lines().nth(1).is_some_and(|line| line.starts_with(' ')), "{plan}");
         Ok(plan)
     })?;
     println!("{plan}");
     the_order_is_right(lab, &plan)?;
-    say(lab, &[SECOND, "--detach"])?;
+    upgrade(lab, &[SECOND, "--detach"])?;
     let mut firmware = Firmware::new(lab);
-    firmware.follow("the first one restarts", |it, _| !it.restarted.is_empty())?;
-    say(lab, &["--pause", "--detach"])?;
-    let paused = firmware.follow("the first one is back and the others wait", |_, shown| {
+    follow(&mut firmware, "the first one restarts", |it, _| !it.restarted.is_empty())?;
+    upgrade(lab, &["--pause", "--detach"])?;
+    let paused = follow(&mut firmware, "the first one is back and the others wait", |_, shown| {
         shown.contains(&format!("n4: runs {SECOND}, rests"))
             && shown.matches("has paused it").count() >= 3
     })?;
     println!("{paused}");
     ensure!(firmware.restarted == ["n4"], "{:?}", firmware.restarted);
     ensure!(holder(&node)? == "none", "the lock is held while nothing is done");
-    say(lab, &["--resume", "--detach"])?;
+    upgrade(lab, &["--resume", "--detach"])?;
     let over = format!("wave: all nodes run {SECOND}");
-    firmware.follow("the wave is over", |_, shown| shown.contains(&over))?;
+    follow(&mut firmware, "the wave is over", |_, shown| shown.contains(&over))?;
     let mut all = firmware.restarted.clone();
     println!("restarted, in this order: {}", all.join(", "));
     all.sort();
@@ -107,9 +109,9 @@ fn its_monitor_stayed_longest(node: &Container<'_>) -> Result<()> {
 
 /// The second node cannot boot the release: it is back on the one before, and nobody else begins.
 fn a_failure_stops_it(lab: &Lab) -> Result<()> {
-    say(lab, &[BAD, "--detach"])?;
+    upgrade(lab, &[BAD, "--detach"])?;
     let mut firmware = Firmware { bad: Some((version(BAD)?, 1)), ..Firmware::new(lab) };
-    let shown = firmware.follow("the wave is halted, and every node says so", |_, shown| {
+    let shown = follow(&mut firmware, "the wave is halted, and every node says so", |_, shown| {
         shown.matches("halted: ").count() >= 3
     })?;
     println!("{shown}");
@@ -134,7 +136,7 @@ fn a_failure_stops_it(lab: &Lab) -> Result<()> {
         ensure!(left.is_empty(), "{left:?}");
         Ok(())
     })?;
-    ensure!(say(lab, &["--abort", "--detach"])?.contains("is aborted"));
+    ensure!(upgrade(lab, &["--abort", "--detach"])?.contains("is aborted"));
     all_formed(lab)
 }
 
@@ -143,10 +145,10 @@ fn what_a_lost_node_has_set_is_taken_back(lab: &Lab) -> Result<()> {
     let (node, lost) = (lab.node("n1")?, lab.node("n4")?);
     // It has the release, and comes first again with the next one.
     hold_after_noout(&lost)?;
-    say(lab, &["2999.4.1-1", "--detach"])?;
+    upgrade(lab, &["2999.4.1-1", "--detach"])?;
     node.until("noout is set for n4", LONG, || {
         let set = noout(&node)?;
-        ensure!(set == ["n4"], "{set:?}: {}", say(lab, &["--detach"])?);
+        ensure!(set == ["n4"], "{set:?}: {}", upgrade(lab, &["--detach"])?);
         Ok(())
     })?;
     ensure!(holder(&node)? == "4", "the lock");
@@ -159,7 +161,7 @@ fn what_a_lost_node_has_set_is_taken_back(lab: &Lab) -> Result<()> {
         Ok(())
     })?;
     crate::say("noout of a node that is lost taken back", begin);
-    ensure!(say(lab, &["--abort", "--detach"])?.contains("is aborted"));
+    ensure!(upgrade(lab, &["--abort", "--detach"])?.contains("is aborted"));
     lab.boot_newest("n4")?;
     all_formed(lab)
 }
@@ -178,59 +180,29 @@ fn hold_after_noout(node: &Container<'_>) -> Result<()> {
     .map(drop)
 }
 
-/// Starts nodes that are off, as firmware and boot loader do, and shows how far the wave is.
-pub(super) struct Firmware<'a> {
-    lab: &'a Lab,
-    /// Who has restarted, in this order.
-    pub(super) restarted: Vec<String>,
-    /// A release whose kernel panics at once on the node that comes to it as this one, counted from 0.
-    bad: Option<(Version, usize)>,
-}
-
-impl<'a> Firmware<'a> {
-    pub(super) fn new(lab: &'a Lab) -> Self {
-        Self { lab, restarted: Vec::new(), bad: None }
-    }
-
-    /// Until it is as wanted; gives what `trilith upgrade` shows then.
-    pub(super) fn follow(
-        &mut self,
-        what: &str,
-        done: impl Fn(&Self, &str) -> bool,
-    ) -> Result<String> {
-        let (begin, mut last) = (Instant::now(), String::new());
-        while begin.elapsed() < LONG {
-            self.boot()?;
-            // Whoever is asked may be restarting.
-            let shown = say(self.lab, &["--detach"]).unwrap_or_else(|error| format!("{error:#}"));
-            if shown != last {
-                println!("after {} s:\n{shown}", begin.elapsed().as_secs());
-            }
-            if done(self, &shown) {
-                return Ok(shown);
-            }
-            last = shown;
-            thread::sleep(LOOK);
-        }
-        bail!("waiting until {what}: {last}\n{}", self.lab.node("n1")?.last_words())
-    }
-
-    fn boot(&mut self) -> Result<()> {
-        for name in self.lab.names() {
-            if self.lab.node(name)?.is_on() {
-                continue;
-            }
-            let version = self.lab.boot_newest(name)?;
-            self.restarted.push(name.to_owned());
-            let mut each = self.restarted.clone();
-            each.dedup();
+/// Starts nodes that are off and shows how far the wave is, until it is as wanted; gives what `trilith upgrade` shows then.
+pub(super) fn follow(
+    firmware: &mut Firmware<'_>,
+    what: &str,
+    done: impl Fn(&Firmware<'_>, &str) -> bool,
+) -> Result<String> {
+    let (lab, begin, mut last) = (firmware.lab(), Instant::now(), String::new());
+    while begin.elapsed() < LONG {
+        for (name, version) in firmware.start()? {
             println!("{name} starts {version}");
-            if self.bad.as_ref().is_some_and(|(bad, at)| *bad == version && each.len() == at + 1) {
-                self.lab.kill(name)?;
-            }
         }
-        Ok(())
+        // Whoever is asked may be restarting.
+        let shown = upgrade(lab, &["--detach"]).unwrap_or_else(|error| format!("{error:#}"));
+        if shown != last {
+            println!("after {} s:\n{shown}", begin.elapsed().as_secs());
+        }
+        if done(firmware, &shown) {
+            return Ok(shown);
+        }
+        last = shown;
+        thread::sleep(LOOK);
     }
+    bail!("waiting until {what}: {last}\n{}", lab.node("n1")?.last_words())
 }
 
 /// For which hosts noout is set.

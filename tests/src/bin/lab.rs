@@ -158,6 +158,7 @@ fn up(folder: &std::path::Path, up: Up) -> Result<()> {
         overlay: up.overlay.or(sample.overlay),
         clocks: up.clock,
         slots: false,
+        releases: Vec::new(),
     };
     let lab = Lab::up(folder, &spec)?;
     say(

@@ -17,7 +17,7 @@ use nix::unistd::{chdir, pivot_root};
 
 use super::keeper::{GROUPS, Keeper};
 use super::plan::{NodePlan, Plan};
-use super::{BUNDLE, CONSOLE, LAYER, ROOT, VAR, node_folder, slots};
+use super::{BUNDLE, CONSOLE, LAYER, VAR, node_folder, root_folder, slots};
 
 const NONE: Option<&str> = None;
 
@@ -152,7 +152,7 @@ impl Boot<'_> {
         self.clock(root)
     }
 
-    /// The name of the release, if it is another one than the image's.
+    /// The name of the release, which is another one than the root's where that is not its own.
     fn release(&self, root: &Path) -> Result<()> {
         let Some(version) = slots::release(&self.here) else { return Ok(()) };
         let path = root.join("usr/lib/os-release");
@@ -172,7 +172,9 @@ impl Boot<'_> {
 
     /// Topmost first.
     fn layers(&self) -> Vec<PathBuf> {
-        let own = [self.folder.join(LAYER), self.folder.join(ROOT)];
+        let release = slots::release(&self.here);
+        let root = root_folder(self.folder, self.plan, release.as_deref());
+        let own = [self.folder.join(LAYER), root];
         self.plan.overlay.iter().cloned().chain(own).collect()
     }
 

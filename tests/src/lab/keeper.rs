@@ -17,7 +17,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use super::{ROOT, lock, lock_path, node_folder, plan::Plan};
+use super::{lock, lock_path, node_folder, plan::Plan, root_folder};
 use crate::command::{run, sh};
 use crate::network::Network;
 
@@ -119,19 +119,21 @@ fn attach(folder: &Path) -> Result<Vec<File>> {
 /// Sparse; an OSD wants some gigabytes.
 const DISK_SIZE: u64 = 10 << 30;
 
-/// What the kernel keeps for the lab beyond its processes: the control groups, empty by the end, and the image's
-/// mount, which the lab's folder cannot be removed with.
+/// What the kernel keeps for the lab beyond its processes: the control groups, empty by the end, and the images'
+/// mounts, which the lab's folder cannot be removed with.
 struct Held {
     init: Child,
     group: PathBuf,
-    root: PathBuf,
+    roots: Vec<PathBuf>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         // On the way out after an error the first process still runs, with nothing beside it.
         let _ended = self.init.kill().and_then(|()| self.init.wait());
-        let _unmounted = umount2(&self.root, MntFlags::MNT_DETACH);
+        for root in &self.roots {
+            let _unmounted = umount2(root, MntFlags::MNT_DETACH);
+        }
         let _removed = remove_group(&Path::new(GROUPS).join(&self.group));
     }
 }
@@ -147,16 +149,19 @@ fn hold(folder: &Path, tied: bool) -> Result<Held> {
     mount(Some("run"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
     mount(Some("cgroup2"), GROUPS, Some("cgroup2"), MsFlags::empty(), none)
         .context("cannot mount the control groups")?;
-    let held = Held {
+    let mut held = Held {
         init: start_init(tied)?,
         group: format!("trilith-lab-{}", std::process::id()).into(),
-        root: folder.join(ROOT),
+        roots: Vec::new(),
     };
     fs::create_dir(Path::new(GROUPS).join(&held.group)).context("cannot make a control group")?;
-    fs::create_dir_all(&held.root)?;
-    run(Command::new("mount")
-        .args(["-t", "erofs", "-o", "loop,ro"])
-        .args([&plan.root, &held.root]))?;
+    let own = plan.releases.iter().map(|(version, root)| (Some(version.as_str()), root));
+    for (version, root) in [(None, &plan.root)].into_iter().chain(own) {
+        let place = root_folder(folder, &plan, version);
+        fs::create_dir_all(&place)?;
+        run(Command::new("mount").args(["-t", "erofs", "-o", "loop,ro"]).args([root, &place]))?;
+        held.roots.push(place);
+    }
     wire(&network, &plan)?;
     let keeper = Keeper { init: held.init.id().try_into()?, group: held.group.clone() };
     fs::write(folder.join(FILE), serde_json::to_vec(&keeper)?)?;

@@ -1,12 +1,13 @@
 //! What a lab consists of: written when it is made, read by every later command.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use trilith_core::config::{LinkKind, NetworkName, NicChoice, Node, NodeNetwork};
+use trilith_core::config::{Config, LinkKind, NetworkName, NicChoice, Node, NodeNetwork};
 use trilith_core::names::IfName;
 
 use crate::cluster::peer_addresses;
@@ -16,6 +17,8 @@ use crate::cluster::peer_addresses;
 pub struct Plan {
     /// The root file system of the image.
     pub root: PathBuf,
+    /// Those of releases that have one of their own, by version.
+    pub releases: BTreeMap<String, PathBuf>,
     /// The Debian tree that `systemd-nspawn` is in.
     pub tools: PathBuf,
     /// An agent in place of the image's own.
@@ -92,6 +95,11 @@ impl Plan {
             .with_context(|| format!("cannot write into {}", folder.display()))
     }
 
+    /// Whether these nodes can be cabled.
+    pub fn wires(config: &Config) -> Result<()> {
+        wire(config, &config.nodes.values().collect::<Vec<_>>()).map(drop)
+    }
+
     /// A node by its name.
     pub fn node(&self, name: &str) -> Result<&NodePlan> {
         self.nodes.iter().find(|node| node.name == name).with_context(|| {
@@ -103,19 +111,28 @@ impl Plan {
 
 const FILE: &str = "lab.json";
 
+/// Every address that a node has, or that the primary coordinator holds.
+fn taken(config: &Config) -> BTreeSet<IpAddr> {
+    let networks = config.nodes.values().flat_map(|node| &node.networks);
+    let own = networks.flat_map(|network| &network.addresses).map(|own| own.address.addr());
+    let subnets = config.networks.distinct.iter().flat_map(|network| &network.subnets);
+    own.chain(subnets.filter_map(|subnet| subnet.floating)).collect()
+}
+
 /// Lays the cables of these nodes: links that carry the same core network end in the same switch.
-pub(super) fn wire(nodes: &[&Node]) -> Result<(Vec<Switch>, Vec<NodePlan>)> {
-    let mut switches = Vec::new();
-    let nodes = nodes.iter().map(|node| plug(node, &mut switches)).collect::<Result<_>>()?;
+pub(super) fn wire(config: &Config, nodes: &[&Node]) -> Result<(Vec<Switch>, Vec<NodePlan>)> {
+    let (mut switches, taken) = (Vec::new(), taken(config));
+    let nodes = nodes.iter().map(|node| plug(node, &mut switches, &taken));
+    let nodes = nodes.collect::<Result<_>>()?;
     Ok((switches, nodes))
 }
 
 /// What the lab gives to one node.
-fn plug(node: &Node, switches: &mut Vec<Switch>) -> Result<NodePlan> {
+fn plug(node: &Node, switches: &mut Vec<Switch>, taken: &BTreeSet<IpAddr>) -> Result<NodePlan> {
     let mut nics: BTreeMap<&IfName, NicPlan> = BTreeMap::new();
     for attached in &node.networks {
         let switch = switch(switches, attached, nics.get(&attached.link).map(|nic| &*nic.switch))?;
-        switch.take(attached);
+        switch.take(attached, taken);
         let number = nics.len();
         if !nics.contains_key(&attached.link) {
             nics.insert(&attached.link, nic(node, &attached.link, number, &switch.name)?);
@@ -153,11 +170,11 @@ fn switch<'a>(
 
 impl Switch {
     /// Carries this network from now on, and is a neighbour on it.
-    fn take(&mut self, network: &NodeNetwork) {
+    fn take(&mut self, network: &NodeNetwork, taken: &BTreeSet<IpAddr>) {
         let networks =
             [&network.name].into_iter().chain(&network.shared_by).map(NetworkName::to_string);
-        let addresses =
-            network.addresses.iter().flat_map(|own| peer_addresses(own.address, own.gateway));
+        let own = network.addresses.iter();
+        let addresses = own.flat_map(|own| peer_addresses(own.address, own.gateway, taken));
         self.networks.extend(networks);
         self.addresses.extend(addresses);
         for list in [&mut self.networks, &mut self.addresses] {

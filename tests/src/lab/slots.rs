@@ -1,6 +1,6 @@
 //! What stands for two slots in a container, which has neither a disk with them nor firmware: a folder for the ESP, a
-//! program for the updater, and this for the boot loader. "Another release" is the same root under another name. The gate
-//! is the real one: it judges, blesses by a new name in that folder, and remembers what has failed.
+//! program for the updater, and this for the boot loader. "Another release" is another root, or the same one under another
+//! name. The gate is the real one: it judges, blesses by a new name in that folder, and remembers what has failed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -40,6 +40,8 @@ fn complete(status: &Value, members: &[&str], osds: u64) -> Result<()> {
     let names = status["quorum_names"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let mut quorum: Vec<_> = names.collect();
     quorum.sort_unstable();
+    let mut members = members.to_vec();
+    members.sort_unstable();
     let count = |key: &str| status["osdmap"][key].as_u64().unwrap_or_default();
     let manager = &status["mgrmap"]["available"];
     ensure!(
