@@ -40,8 +40,8 @@ pub(crate) struct Options {
     /// The release that they get: its version, or its image.
     #[arg(value_name = "TO")]
     to: String,
-    /// Where versions are looked for: what `trilith build` or `trilith
-    /// release` has left. May be repeated. Default: target/*image.
+    /// Where versions are looked for: a folder of builds or of releases. May be
+    /// repeated. Default: target/*image.
     #[arg(long, value_name = "DIR")]
     releases: Vec<PathBuf>,
     /// Write all that is seen into this file: a line of JSON for each change of

@@ -43,6 +43,25 @@ fn exit_codes_tell_what_happened() {
 }
 
 #[test]
+fn a_rehearsal_is_refused_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let [old, new] = ["1.0-1", "1.0-2"].map(|version| {
+        let root = folder.path().join(format!("trilith_{version}.root"));
+        fs::write(&root, "").unwrap();
+        root.to_str().unwrap().to_owned()
+    });
+    let (good, bad) = (cluster("valid/homelab.yaml"), cluster("invalid/coordinators-even.yaml"));
+    assert_eq!(code(&["rehearse", &bad, &old, &new]), 3);
+    assert_eq!(code(&["rehearse", &good, &new, &old]), 2);
+    assert_eq!(code(&["rehearse", &good, &new, &new]), 2);
+    let releases = ["--releases", folder.path().to_str().unwrap()];
+    let output = trilith(&[&["rehearse", &good, "1.0-1", "1.0-3"], &releases[..]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("no release 1.0-3 in "), "{said}");
+}
+
+#[test]
 fn problems_come_as_json_for_editors() {
     let output =
         trilith(&["config", "check", "--json", &cluster("invalid/coordinators-even.yaml")]);

@@ -2,6 +2,7 @@
 //! no slots: the updater says so, and nobody begins.
 
 mod evacuation; // machines leave a node before it restarts
+mod rehearsal; // an upgrade rehearsed by an operator
 mod rolling; // waves over a whole cluster
 
 use std::time::Duration;

@@ -335,7 +335,9 @@ pub(crate) fn peer_addresses(
         }
     };
     let inside = gateway.filter(|gateway| own.contains(gateway));
-    let free = (2..).map(before).find(|address| !taken.contains(address));
+    // One of so many is free: no more than these are taken.
+    let last = u32::try_from(taken.len()).unwrap_or(u32::MAX - 2) + 2;
+    let free = (2..=last).map(before).find(|address| !taken.contains(address));
     let neighbour = inside.or(free).unwrap_or_else(|| before(2));
     let mut addresses = vec![format!("{neighbour}/{}", own.prefix_len())];
     addresses.extend(gateway.filter(|_| inside.is_none()).map(|outside| format!("{outside}/64")));

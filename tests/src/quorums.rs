@@ -149,9 +149,9 @@ fn routes(node: &Container<'_>, lab: &Lab) -> Result<()> {
     let text = node.shell("vtysh -c 'show bgp summary established json'")?;
     let summary: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
     // By family; a session is in each that it carries.
-    let families = summary.as_object().into_iter().flat_map(|it| it.values());
+    let families = summary.as_object().into_iter().flat_map(serde_json::Map::values);
     let peers: BTreeSet<&String> =
-        families.filter_map(|it| it["peers"].as_object()).flat_map(|it| it.keys()).collect();
+        families.filter_map(|it| it["peers"].as_object()).flat_map(serde_json::Map::keys).collect();
     ensure!(peers.len() == wanted, "{} sessions of {wanted}", peers.len());
     Ok(())
 }

@@ -24,7 +24,7 @@ use crate::clients::watchers::Watchers;
 use crate::clients::writers::{Report, Writers};
 use crate::firmware::upgrade;
 use crate::lab::{Lab, Release, Spec};
-use crate::quorums::{PATIENCE, all_formed};
+use crate::quorums::{PATIENCE, all_formed, ceph, coordinators, zookeeper_serves};
 use remap::Remapped;
 use report::{Summary, Written};
 use screen::Screen;
@@ -61,37 +61,52 @@ pub fn rehearse(order: &Order, out: &mut dyn Write) -> Result<Summary> {
         screen.record(&json!({ "change": change }))?;
     }
     let lab = make(order, &file)?;
-    let config = lab.cluster().config();
     form(&lab, order, &mut screen)?;
-    screen.say("the writers begin")?;
-    let (writers, watchers) = (Writers::start(&lab)?, Watchers::start(&lab)?);
-    show_plan(&lab, order, &mut screen)?;
-    let mut wave = Wave::begin(&lab, order, (&writers, &watchers))?;
-    let limit = order.limit.unwrap_or_else(|| limit(config));
-    let stopped = wave.follow(&mut screen, limit)?;
-    let stopped = stopped.or_else(|| all_formed_within(&lab, PATIENCE).err().map(broken));
-    screen.say("what was written is read again")?;
-    let (end, timeline, restarts) = wave.end();
-    drop(watchers);
-    let seconds = timeline.at(end).0;
-    let summary = Summary {
-        cluster: config.name.to_string(),
-        from: order.from.version.to_string(),
-        to: order.to.version.to_string(),
-        nodes: config.nodes.len(),
-        seconds,
-        stopped,
-        restarts,
-        lost: timeline.lost(end),
-        writers: written(writers.end()?, &timeline, end),
-    };
-    screen.line(&summary.text())?;
+    let summary = upgrade_all(&lab, order, &mut screen)?;
+    screen.line(summary.text().trim_end())?;
     screen.record(&json!({ "end": &summary, "good": summary.troubles().is_empty() }))?;
     lab.down()?;
     Ok(summary)
 }
 
-fn broken(error: anyhow::Error) -> String {
+/// The wave, from its plan to the last look.
+fn upgrade_all(lab: &Lab, order: &Order, screen: &mut Screen<'_>) -> Result<Summary> {
+    let config = lab.cluster().config();
+    screen.say("the writers begin")?;
+    let (writers, watchers) = (Writers::start(lab)?, Watchers::start(lab)?);
+    show_plan(lab, order, screen)?;
+    let (begin, before) = (Instant::now(), room::waited());
+    let mut wave = Wave::begin(lab, order, (&writers, &watchers))?;
+    let stopped = wave.follow(screen, order.limit.unwrap_or_else(|| limit(config)))?;
+    let waited = room::waited().zip(before);
+    let waited = waited.map(|(now, before)| per_cent(now.saturating_sub(before), begin.elapsed()));
+    let stopped =
+        stopped.or_else(|| within(PATIENCE, || all_formed(lab)).err().map(|it| broken(&it)));
+    screen.say("what was written is read again")?;
+    let (end, timeline, restarts) = wave.end();
+    let (reports, unread) = match writers.end() {
+        Ok(reports) => (reports, None),
+        Err(error) => (Vec::new(), Some(format!("what was written cannot be read: {error:#}"))),
+    };
+    Ok(Summary {
+        cluster: config.name.to_string(),
+        from: order.from.version.to_string(),
+        to: order.to.version.to_string(),
+        nodes: config.nodes.len(),
+        seconds: timeline.at(end).0,
+        stopped: stopped.or(unread),
+        restarts,
+        lost: timeline.lost(end),
+        writers: written(reports, &timeline, end),
+        waited,
+    })
+}
+
+fn per_cent(part: Duration, whole: Duration) -> u64 {
+    (part.as_millis() * 100 / whole.as_millis().max(1)).try_into().unwrap_or(100)
+}
+
+fn broken(error: &anyhow::Error) -> String {
     format!("after the wave not all is as before: {error:#}")
 }
 
@@ -120,16 +135,21 @@ fn form(lab: &Lab, order: &Order, screen: &mut Screen<'_>) -> Result<()> {
         lab.install(name, from)?;
         lab.boot_newest(name)?;
     }
-    all_formed_within(lab, FORMING).context("the cluster does not form")?;
-    lab.cluster().make_operator(&["--admin"])?;
-    screen.say("ZooKeeper, Ceph, Patroni and routing are whole")
+    let all = coordinators(lab)?;
+    within(FORMING, || zookeeper_serves(lab, &all)).context("ZooKeeper does not form")?;
+    screen.say("ZooKeeper has its quorum")?;
+    within(FORMING, || ceph::monitors_serve(lab, &all)).context("Ceph does not form")?;
+    screen.say("Ceph's monitors have theirs")?;
+    within(FORMING, || all_formed(lab)).context("the cluster does not form")?;
+    screen.say("Ceph's data, Patroni and routing are whole")?;
+    lab.cluster().make_operator(&["--admin"])
 }
 
-/// [`all_formed`] gives up early: here a node may wait for the others' processors for long.
-fn all_formed_within(lab: &Lab, patience: Duration) -> Result<()> {
+/// What waits by itself gives up early: here a node may wait for the others' processors for long.
+fn within(patience: Duration, attempt: impl Fn() -> Result<()>) -> Result<()> {
     let begin = Instant::now();
     loop {
-        match all_formed(lab) {
+        match attempt() {
             Err(error) if begin.elapsed() > patience => return Err(error),
             Err(_) => {}
             Ok(()) => return Ok(()),

@@ -137,10 +137,7 @@ impl<'a> Remap<'a> {
         let told: Vec<String> = told.into_iter().collect();
         self.tell(
             "links",
-            format!(
-                "a network card of the lab each, with the same MTU: {}; the cables end in the lab's switches",
-                told.join(", ")
-            ),
+            format!("a network card of the lab each, with its MTU: {}", told.join(", ")),
         );
         Ok(())
     }
@@ -151,28 +148,27 @@ impl<'a> Remap<'a> {
             return Ok(());
         }
         let (mut before, mut after) = (0, 0);
-        let settings = &self.config.settings.ceph;
-        let most =
-            if settings.failure_domain == FailureDomain::Osd { settings.pool.size } else { 1 };
+        let ceph = &self.config.settings.ceph;
+        let apart = ceph.failure_domain == FailureDomain::Osd;
+        let most = if apart { ceph.pool.size.into() } else { 1 };
         self.each_node(|node, own| {
             let mut osds = Vec::new();
             for rule in &node.osds {
-                let count = u64::from(rule.count.get()) * u64::from(rule.per_disk.get());
+                let count = usize::from(rule.count.get()) * usize::from(rule.per_disk.get());
+                let (first, few) = (osds.len(), count.min(most));
                 before += count;
-                for _ in 0..count.min(most.into()) {
-                    osds.push(osd(osds.len(), class(rule)));
-                }
+                osds.extend((first..first + few).map(|number| osd(number, class(rule))));
             }
             after += osds.len();
             own.insert("osds".into(), osds.into());
             Ok(())
         })?;
         self.leave_out("node_defaults", "osds");
-        let why = if most == 1 { "one for each rule of a node" } else { "each on its own" };
+        let why = if most == 1 { "one for each rule" } else { "each on its own" };
         self.tell(
             "osds",
             format!(
-                "{after} plain OSDs on files of this machine instead of {before}, {why}: what restarts is the whole node"
+                "{after} plain ones on files here, not {before}, {why}: what restarts is the whole node"
             ),
         );
         Ok(())
@@ -183,10 +179,7 @@ impl<'a> Remap<'a> {
         for (key, why) in [
             ("match", "nodes are given their bundles, nothing is recognised"),
             ("bmc", "nobody is fenced here"),
-            (
-                "system_disk",
-                "nodes start from the two releases themselves; a folder stands for the slots",
-            ),
+            ("system_disk", "nodes start from the releases themselves, a folder stands for slots"),
             ("var_disk", "/var is a folder of the lab"),
             ("wipe", "no disk of this machine is touched"),
         ] {
@@ -229,10 +222,7 @@ impl<'a> Remap<'a> {
             }
             if gateway.is_some() {
                 self.own_section(key)["servers"] = ours.into();
-                self.tell(
-                    key,
-                    "the gateway, which is the lab and gives none: no server is reached",
-                );
+                self.tell(key, "the gateway, which is the lab: no server is reached");
             } else {
                 self.leave_out(key, "servers");
                 self.tell(key, "left out: no server is reached");
@@ -256,7 +246,7 @@ impl<'a> Remap<'a> {
         update["trust"] = "5".repeat(64).into();
         self.tell(
             "update.source, update.trust",
-            "nobody's: what stands for the updater fetches nothing, the releases are here",
+            "nobody's: nothing is fetched, the releases are here",
         );
         if window {
             self.tell("update.window", "left out: the rehearsal does not wait for it");

@@ -28,6 +28,9 @@ pub struct Summary {
     pub lost: Lost,
     /// What each writer has seen.
     pub writers: Vec<Written>,
+    /// In how much of the time something waited for a processor of this machine, in per cent, if the kernel knows. Where
+    /// programs wait for each other, clients wait as well.
+    pub waited: Option<u64>,
 }
 
 /// A node that has restarted.
@@ -103,6 +106,12 @@ impl Summary {
                 "{kind:<10}{written:>9}{errors:>8}{lost:>6}{median:>12.2} s{worst:>11.2} s{silent:>24}"
             );
         }
+        if let Some(waited) = self.waited {
+            let _ = writeln!(
+                text,
+                "this machine: something waited for a processor in {waited} % of the time, and the writers with it"
+            );
+        }
         text + &self.verdict()
     }
 
@@ -145,6 +154,7 @@ mod tests {
             restarts: vec![Restart { node: "hv2".into(), away: 14.23 }],
             lost: Lost::default(),
             writers: vec![Written { report, silent: 1 }],
+            waited: Some(37),
         }
     }
 
@@ -155,6 +165,7 @@ restarted, in this order: hv2 (14.2 s away)
 without a quorum: ZooKeeper 0 s, Ceph 0 s, Postgres 0 s
 writes      through  errors  lost  median pause  worst pause seconds without a write
 zookeeper      2510       2     0        0.10 s       1.61 s                       1
+this machine: something waited for a processor in 37 % of the time, and the writers with it
 verdict: good: all 3 nodes of attic went from 1.0-1 to 1.0-2 in 251 s, no write and no quorum was lost
 ";
         assert_eq!(good().text(), expected);

@@ -178,7 +178,8 @@ fn storage(seen: Option<&Ceph>, members: usize) -> (String, String, String) {
 fn writes(tick: Option<&Tick>) -> String {
     let Some(tick) = tick else { return "?".into() };
     match (tick.written, tick.errors) {
-        (0, _) => format!("{:.1}s", tick.pause),
+        (0, _) if tick.pause < 100.0 => format!("{:.1}s", tick.pause),
+        (0, _) => format!("{:.0}s", tick.pause),
         (written, 0) => written.to_string(),
         (written, errors) => format!("{written}!{errors}"),
     }
@@ -239,6 +240,15 @@ mod tests {
    31  3/3 n2      3/3   3/4     12  3/3 coordi… 2+1             10   8!2  1.3s  n4 is off
    32  ?/3         ?/3   ?        ?  ?/3                          ?     ?     ?";
         assert_eq!([HEADING, &timeline.line(131), &unknown].join("\n"), expected);
+    }
+
+    #[test]
+    fn a_long_pause_leaves_room_beside_it() {
+        let mut timeline = whole(131);
+        for writer in 0..KINDS.len() {
+            timeline.tick(writer, Tick { pause: 1442.6, ..tick(131, 0, 3) });
+        }
+        assert!(timeline.line(131).ends_with(" 1443s 1443s 1443s"), "{}", timeline.line(131));
     }
 
     #[test]

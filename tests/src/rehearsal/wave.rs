@@ -110,41 +110,42 @@ impl<'a> Wave<'a> {
         let begin = Instant::now();
         let mut ended: Option<(u64, Option<String>)> = None;
         loop {
-            self.take(events)?;
+            let failed = self.take(events)?.map(Some);
             let now = now()?.as_secs();
             if ended.is_none() {
-                let over = follower.ended()?.map(|good| if good { None } else { Some(self.why()) });
+                let over = follower.ended()?.map(|how| self.why(how));
                 let late = begin.elapsed() > limit;
-                let late = late.then(|| Some(format!("not over after {} s", limit.as_secs())));
-                ended = over.or(late).map(|why| (now, why));
+                let late =
+                    late.then(|| Some(format!("it is not over after {} s", limit.as_secs())));
+                ended = failed.or(over).or(late).map(|why| (now, why));
             }
             self.show(screen, now)?;
-            match &ended {
-                Some((at, why)) if self.next > *at => return Ok(why.clone()),
-                _ => {}
+            if let Some((at, why)) = &ended
+                && self.next > *at
+            {
+                return Ok(why.clone());
             }
         }
     }
 
-    /// Takes what happens for a while, and what clients have told.
-    fn take(&mut self, events: &Receiver<Event>) -> Result<()> {
-        let event = match events.recv_timeout(PACE) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        };
-        let now = now()?.as_secs();
+    /// Takes what happens for a while, and what clients have told. Gives why nothing more will happen.
+    fn take(&mut self, events: &Receiver<Event>) -> Result<Option<String>> {
+        let event = events.recv_timeout(PACE);
+        let (now, mut failed) = (now()?.as_secs(), None);
         match event {
-            Some(Event::Starts(name, version)) => {
+            Ok(Event::Starts(name, version)) => {
                 self.event(now, &format!("{name} was off and starts with {version}"));
                 self.acts = Some(format!("{name} starts"));
                 self.restarted.push(name);
             }
-            Some(Event::Says(line)) => {
+            Ok(Event::Says(line)) => {
                 self.acts = acts(self.acts.take(), &line);
                 self.event(now, &line);
             }
-            Some(Event::Fails(error)) => return Err(error),
-            None => {}
+            Ok(Event::Fails(error)) => {
+                failed = Some(format!("a node cannot be started: {error:#}"));
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
         if let Some(who) = &self.acts {
             self.timeline.acts(now, who);
@@ -152,7 +153,7 @@ impl<'a> Wave<'a> {
         let (writers, watchers) = self.clients;
         writers.seconds()?.into_iter().for_each(|(writer, tick)| self.timeline.tick(writer, tick));
         watchers.looks()?.into_iter().for_each(|look| self.timeline.look(look));
-        Ok(())
+        Ok(failed)
     }
 
     fn event(&mut self, second: u64, what: &str) {
@@ -178,15 +179,20 @@ impl<'a> Wave<'a> {
         Ok(())
     }
 
-    /// Why a wave has stopped, in the words of whoever says so.
-    fn why(&self) -> String {
+    /// Why a wave has stopped, in the words of whoever says so; nothing: it is over.
+    fn why(&self, ended: Ended) -> Option<String> {
+        match ended {
+            Ended::Over => return None,
+            Ended::Lost(said) => return Some(format!("the wave cannot be followed: {said}")),
+            Ended::Stopped => {}
+        }
         let shown = upgrade(self.lab, &["--detach"]).unwrap_or_else(|error| format!("{error:#}"));
         let tells =
             |line: &&str| ["halted", "trouble", "silent"].iter().any(|it| line.contains(it));
         let lines: Vec<&str> = shown.lines().filter(tells).collect();
         let why =
             if lines.is_empty() { shown.trim().replace('\n', "; ") } else { lines.join("; ") };
-        format!("the wave has stopped: {why}")
+        Some(format!("the wave has stopped: {why}"))
     }
 
     /// The second after its last one, what was seen until then, and who has restarted.
@@ -243,6 +249,16 @@ fn start_nodes(lab: &Lab, over: &AtomicBool, events: &Sender<Event>) {
     }
 }
 
+/// How the command that follows a wave ends.
+enum Ended {
+    /// The wave is over.
+    Over,
+    /// It has stopped.
+    Stopped,
+    /// Nobody knows, for this reason.
+    Lost(String),
+}
+
 /// The operator's own command that shows how far a wave is, and ends with it.
 struct Follower {
     child: Child,
@@ -260,17 +276,18 @@ impl Follower {
         Ok(Self { child })
     }
 
-    /// Whether the wave is over, and nobody has stopped it; nothing: it goes on.
-    fn ended(&mut self) -> Result<Option<bool>> {
+    /// How it ended; nothing: it goes on.
+    fn ended(&mut self) -> Result<Option<Ended>> {
         let Some(status) = self.child.try_wait()? else { return Ok(None) };
         let mut said = String::new();
         if let Some(mut stderr) = self.child.stderr.take() {
             stderr.read_to_string(&mut said)?;
         }
-        if !said.trim().is_empty() {
-            anyhow::bail!("the wave cannot be followed: {}", said.trim());
-        }
-        Ok(Some(status.success()))
+        Ok(Some(match (status.success(), said.trim()) {
+            (true, _) => Ended::Over,
+            (false, "") => Ended::Stopped,
+            (false, said) => Ended::Lost(said.to_owned()),
+        }))
     }
 }
 
