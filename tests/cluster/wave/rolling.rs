@@ -110,7 +110,8 @@ fn its_monitor_stayed_longest(node: &Container<'_>) -> Result<()> {
 /// The second node cannot boot the release: it is back on the one before, and nobody else begins.
 fn a_failure_stops_it(lab: &Lab) -> Result<()> {
     upgrade(lab, &[BAD, "--detach"])?;
-    let mut firmware = Firmware { bad: Some((version(BAD)?, 1)), ..Firmware::new(lab) };
+    let mut firmware = Firmware::new(lab);
+    firmware.bad = Some((version(BAD)?, 1));
     let shown = follow(&mut firmware, "the wave is halted, and every node says so", |_, shown| {
         shown.matches("halted: ").count() >= 3
     })?;
