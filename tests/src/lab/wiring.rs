@@ -168,6 +168,8 @@ fn ports<'a>(plan: &'a Plan, node: &str, network: Option<&str>) -> Vec<&'a str> 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn plan() -> Plan {
@@ -192,6 +194,7 @@ mod tests {
         Plan {
             root: "root".into(),
             tools: "tools".into(),
+            releases: BTreeMap::new(),
             agent: None,
             overlay: None,
             switches: vec![switch(0, "upstream"), switch(1, "cluster")],
