@@ -61,7 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<Exit> {
     if let Err(exit) = Cluster::read(&options.file)? {
         return Ok(exit);
     }
-    let folders = options.folders()?;
+    let folders = options.folders();
     let (from, to) = (Image::find(&options.from, &folders)?, Image::find(&options.to, &folders)?);
     if to.version <= from.version {
         return Ok(exit::usage(&format!(
@@ -82,12 +82,12 @@ pub(crate) fn run(options: &Options) -> Result<Exit> {
 
 impl Options {
     /// Where versions are looked for.
-    fn folders(&self) -> Result<Vec<PathBuf>> {
+    fn folders(&self) -> Vec<PathBuf> {
         if !self.releases.is_empty() {
-            return Ok(self.releases.clone());
+            return self.releases.clone();
         }
         // Images that are named by their paths need none.
-        Ok(top().map(|top| images::builds(&top.join("target"))).unwrap_or_default())
+        top().map(|top| images::builds(&top.join("target"))).unwrap_or_default()
     }
 }
 

@@ -49,7 +49,7 @@ fn an_operator_rehearses_an_upgrade() -> Result<()> {
     // The last word of the seconds themselves: the wave was seen, and all were there at its end.
     let away = |it: &&&Value| it["seen"]["zookeeper"]["serve"] == 2;
     ensure!(seconds.iter().filter(away).count() > 0, "no second shows a coordinator away");
-    let last = seconds.last().context("no seconds")?;
-    ensure!(last["seen"]["zookeeper"]["serve"] == 3, "{last:#}");
+    let end = seconds.last().context("no seconds")?;
+    ensure!(end["seen"]["zookeeper"]["serve"] == 3, "{end:#}");
     Ok(())
 }
