@@ -59,6 +59,15 @@ next_image() {
     export TRILITH_NEXT_IMAGE=$PWD/target/next-image/trilith_$version.raw
 }
 
+# old_image TRILITH: builds the image once more as Debian's last point release was, so that what is upgraded from it gets all
+# security updates since. Another old image is taken if one is named.
+old_image() {
+    [[ -z ${TRILITH_OLD_IMAGE:-} ]] || return 0
+    local version=2025.1.1-0
+    step "image of Debian's last point release" "$1" build --point-release --version "$version" --output "$PWD/target/old-image"
+    export TRILITH_OLD_IMAGE=$PWD/target/old-image/trilith_$version.raw
+}
+
 # shellcheck disable=SC2034  # these two are for the commands that source this file
 # What every build of the workspace needs: rustc its linker, cargo its certificates, the agent libvirt, and
 # trilith-rados Ceph's library.

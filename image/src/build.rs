@@ -58,6 +58,10 @@ pub(crate) struct Options {
     /// and units (see overlays/README.md)
     #[arg(long, value_name = "DIR")]
     site: Option<PathBuf>,
+    /// Leave out what Debian has updated since its last point release: an old image, to see on one day what a round of
+    /// security updates costs
+    #[arg(long)]
+    point_release: bool,
     /// Make tools tree and package layer anew, with the archive's packages of today
     #[arg(long)]
     refresh: bool,
@@ -67,7 +71,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: Options) -> Result<Exit> {
     let progress = Progress::start();
     let place = Place::find()?;
-    let Options { version, mirror, output, site, refresh } = options;
+    let Options { version, mirror, output, site, point_release, refresh } = options;
     let release = Release::of(&place.top, version)?;
     let site = site.as_deref().map(Site::open).transpose()?;
     let folder = output.unwrap_or_else(|| place.top.join("target/image"));
@@ -81,7 +85,8 @@ pub(crate) fn run(options: Options) -> Result<Exit> {
         tools.bind(site.folder(), false);
     }
     let agent = agent::build(&place, &progress, &mut tools)?;
-    let packages = packages::make(&place, &progress, &tools, site.as_ref(), refresh)?;
+    let wanted = packages::Wanted { site: site.as_ref(), point_release, refresh };
+    let packages = packages::make(&place, &progress, &tools, &wanted)?;
     check::run(&place, &progress, &tools, &packages, &agent.tree)?;
     let initrd = initrd::make(&place, &progress, &tools, &packages)?;
     let site = site.as_ref();

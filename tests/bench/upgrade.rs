@@ -1,15 +1,14 @@
 //! A node that is upgraded over HTTP: what it fetches of what a release is, how long that takes and how much memory; and for
 //! how long it is away, against a plain reboot of the same machine.
 //!
-//! The old release is `TRILITH_OLD_IMAGE` if that is given, such as a build from before a round of security updates; else the
-//! two differ in their version alone.
+//! The old release is `TRILITH_OLD_IMAGE`: `ci/bench` makes one without the security updates since Debian's last point release.
 
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use trilith_tests::artifact;
 use trilith_tests::cluster::Cluster;
 use trilith_tests::laid::lay;
@@ -60,8 +59,10 @@ pub(crate) fn figures(table: &mut Table, rounds: usize) -> Result<()> {
         ensure!(ended.rests_on(&to), "{ended}");
         upgrades.push(away.as_secs_f64());
     }
-    table.add("packages that differ between the releases", &differing(&old, &new)?, "");
-    show(table, &staged);
+    let changed = changed(&old, &new)?;
+    let debs = changed.iter().map(|package| deb(package)).sum::<Result<u64>>()?;
+    table.add("packages that are new in the release", &changed.len().to_string(), "");
+    show(table, &staged, debs);
     table.add("away in a plain reboot", &seconds(&plain), "");
     table.add("away in an upgrade", &seconds(&upgrades), "");
     let ratio = median(upgrades) / median(plain);
@@ -70,13 +71,16 @@ pub(crate) fn figures(table: &mut Table, rounds: usize) -> Result<()> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "fewer bytes than a float counts exactly")]
-fn show(table: &mut Table, staged: &[Staged]) {
+fn show(table: &mut Table, staged: &[Staged], debs: u64) {
     let all = |pick: fn(&Staged) -> f64| staged.iter().map(pick).collect::<Vec<_>>();
     let fetched = median(all(|it| it.fetched as f64));
     let whole = median(all(|it| it.whole as f64));
     let memory = all(|it| it.memory as f64).into_iter().fold(0.0, f64::max);
     table.add("fetched for an upgrade", &format!("{:.1} MiB", fetched / MIB), "45 MiB");
     table.add("  fetched : all of it, compressed", &format!("{:.3}", fetched / whole), "");
+    let debs = debs as f64;
+    table.add("  their .debs", &format!("{:.1} MiB", debs / MIB), "");
+    table.add("  fetched : their .debs", &format!("{:.3}", fetched / debs), "");
     table.add(
         "fetched, written, read back, staged",
         &seconds(&all(|it| it.took.as_secs_f64())),
@@ -87,22 +91,27 @@ fn show(table: &mut Table, staged: &[Staged]) {
 
 /// The old image and the new one.
 fn images() -> Result<(PathBuf, PathBuf)> {
-    let newest = artifact::image()?;
-    if let Some(old) = env::var_os("TRILITH_OLD_IMAGE") {
-        return Ok((PathBuf::from(old), newest));
-    }
-    let next =
-        env::var_os("TRILITH_NEXT_IMAGE").context("no TRILITH_NEXT_IMAGE: run `ci/bench`")?;
-    Ok((newest, PathBuf::from(next)))
+    let old = env::var_os("TRILITH_OLD_IMAGE").context("no TRILITH_OLD_IMAGE: run `ci/bench`")?;
+    Ok((PathBuf::from(old), artifact::image()?))
 }
 
-/// How many packages were added, or are there in another version.
-fn differing(old: &PathBuf, new: &PathBuf) -> Result<String> {
-    let packages = |image: &PathBuf| -> Result<BTreeSet<String>> {
+/// The lines of packages that were added, or are there in another version.
+fn changed(old: &Path, new: &Path) -> Result<Vec<String>> {
+    let packages = |image: &Path| -> Result<BTreeSet<String>> {
         let list = image.with_extension("packages.txt");
         let text = fs::read_to_string(&list).with_context(|| format!("no {}", list.display()))?;
         Ok(text.lines().map(str::to_owned).collect())
     };
-    let (old, new) = (packages(old)?, packages(new)?);
-    Ok(new.difference(&old).count().to_string())
+    Ok(packages(new)?.difference(&packages(old)?).cloned().collect())
+}
+
+/// The size of a package as the archive gives it, in bytes; the build keeps what it fetches.
+fn deb(package: &str) -> Result<u64> {
+    let words: Vec<&str> = package.split_whitespace().collect();
+    let [name, version, architecture] = words[..] else { bail!("not a package: {package}") };
+    let file = format!("{name}_{}_{architecture}.deb", version.replace(':', "%3a"));
+    let path = artifact::target().join("build/packages/cache/apt/archives").join(file);
+    let meta = fs::metadata(&path)
+        .with_context(|| format!("no {}: `trilith build --refresh` fetches it", path.display()))?;
+    Ok(meta.len())
 }

@@ -24,42 +24,56 @@ pub(crate) struct Packages {
     pub(crate) skeleton: PathBuf,
     /// Its key: part of the keys of what is built on it.
     pub(crate) key: String,
-    /// Whether an operator's additions are in it.
-    has_site: bool,
+    /// What its key begins with, and those of all that is built on it.
+    form: String,
 }
 
-impl Packages {
-    /// The key of something that is built on this layer. With a site's additions it has another form,
-    /// so that builds with and without them keep their things side by side.
-    pub(crate) fn key_on_top(&self, key: Key) -> String {
-        form(key.finish(), self.has_site)
+/// What is to be in the layer besides this repository's packages, and how new they are.
+pub(crate) struct Wanted<'a> {
+    /// An operator's additions.
+    pub(crate) site: Option<&'a Site>,
+    /// Whether what Debian has updated since its last point release is left out.
+    pub(crate) point_release: bool,
+    /// Whether the archive is asked for newer packages.
+    pub(crate) refresh: bool,
+}
+
+impl Wanted<'_> {
+    /// Layers of different forms are kept side by side.
+    fn form(&self) -> String {
+        let site = if self.site.is_some() { "site-" } else { "" };
+        let point_release = if self.point_release { "point-" } else { "" };
+        format!("{site}{point_release}")
     }
 }
 
-fn form(key: String, has_site: bool) -> String {
-    if has_site { format!("site-{key}") } else { key }
+impl Packages {
+    /// The key of something that is built on this layer.
+    pub(crate) fn key_on_top(&self, key: Key) -> String {
+        self.form.clone() + &key.finish()
+    }
 }
 
-/// Makes the layer, or finds the one made before. `refresh` asks the archive for newer packages.
+/// Makes the layer, or finds the one made before.
 pub(crate) fn make(
     place: &Place,
     progress: &Progress,
     tools: &Tools,
-    site: Option<&Site>,
-    refresh: bool,
+    wanted: &Wanted<'_>,
 ) -> Result<Packages> {
     let mut key = Key::new("packages 2").text(&tools.key).tree(&place.overlay("packages"))?;
-    if let Some(site) = site {
+    if let Some(site) = wanted.site {
         key = key.tree(&site.folder().join("mkosi.conf"))?.tree(&site.users())?;
     }
-    let key = form(key.finish(), site.is_some());
+    let form = wanted.form();
+    let key = form.clone() + &key.finish();
     let (root, skeleton) = (place.keyed("layer", &key), place.keyed("skeleton", &key));
-    let packages = Packages { root, skeleton, key, has_site: site.is_some() };
-    if packages.root.exists() && !refresh {
+    let packages = Packages { root, skeleton, key, form };
+    if packages.root.exists() && !wanted.refresh {
         progress.kept("package layer");
         return Ok(packages);
     }
-    install(place, progress, tools, site, &packages)?;
+    install(place, progress, tools, wanted, &packages)?;
     Ok(packages)
 }
 
@@ -67,15 +81,16 @@ fn install(
     place: &Place,
     progress: &Progress,
     tools: &Tools,
-    site: Option<&Site>,
+    wanted: &Wanted<'_>,
     packages: &Packages,
 ) -> Result<()> {
-    let Packages { root, skeleton, key, has_site: _ } = packages;
+    let Packages { root, skeleton, key, form: _ } = packages;
+    let site = wanted.site;
     progress.step("package layer: JRE and stand-ins");
     make_skeleton(place, tools, site, skeleton)?;
     let own = own_packages(place, tools)?;
     progress.step("package layer: mkosi (about three minutes)");
-    apt_sources(place, tools)?;
+    apt_sources(place, tools, wanted.point_release)?;
     let output = place.fresh("layer")?;
     let mut command = mkosi::command(place, tools, &place.overlay("packages"));
     command.arg("--skeleton-tree").arg(skeleton).arg("--package-directory").arg(&own);
@@ -92,12 +107,12 @@ fn install(
 }
 
 /// What mkosi reads instead of its own idea of Debian's sources.
-fn apt_sources(place: &Place, tools: &Tools) -> Result<()> {
+fn apt_sources(place: &Place, tools: &Tools, point_release: bool) -> Result<()> {
     let list = tools.root().join("etc/apt/sources.list");
     let list =
         fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
     let path = place.kept.join("sandbox/etc/apt/sources.list.d/mkosi.sources");
-    place::write(&path, &sources::deb822(&list)?)
+    place::write(&path, &sources::deb822(&list, point_release)?)
 }
 
 /// A tree with all users and groups in it, laid down before the first package is configured.

@@ -18,11 +18,12 @@ pub(crate) fn one_line(mirror: &str) -> [String; 3] {
 }
 
 /// mkosi's sources from the tools tree's: the same archives, with firmware, and without the debug
-/// archive that mkosi adds by itself and not every mirror carries.
+/// archive that mkosi adds by itself and not every mirror carries. `point_release`: without the archives of what has changed
+/// since Debian's last point release.
 ///
 /// # Errors
 /// A line that is not `deb URL SUITE COMPONENT…`, or none at all.
-pub(crate) fn deb822(list: &str) -> Result<String> {
+pub(crate) fn deb822(list: &str, point_release: bool) -> Result<String> {
     let lines =
         list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut stanzas = Vec::new();
@@ -31,6 +32,9 @@ pub(crate) fn deb822(list: &str) -> Result<String> {
         let ["deb", url, suite, _, ..] = words[..] else {
             bail!("the tools tree's apt sources have a line that is not understood: {line}");
         };
+        if point_release && suite != RELEASE {
+            continue;
+        }
         stanzas.push(format!(
             "Types: deb\nURIs: {url}\nSuites: {suite}\nComponents: main non-free-firmware\n\
              Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
@@ -48,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_mirror_becomes_sources_with_firmware() {
-        let text = deb822(&one_line("http://mirror.example/debian/").join("\n")).unwrap();
+        let text = deb822(&one_line("http://mirror.example/debian/").join("\n"), false).unwrap();
         let urls: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("URIs: ")).collect();
         assert_eq!(
             urls,
@@ -62,10 +66,19 @@ mod tests {
     }
 
     #[test]
+    fn a_point_release_has_no_updates() {
+        let text = deb822(&one_line("http://mirror.example/debian").join("\n"), true).unwrap();
+        assert!(text.contains("Suites: trixie\n"));
+        assert_eq!(text.matches("Suites: ").count(), 1);
+        assert!(deb822("deb http://a/debian-security trixie-security main", true).is_err());
+    }
+
+    #[test]
     fn options_and_comments_are_left_out_and_nonsense_is_refused() {
-        let text = deb822("# c\n\ndeb [signed-by=/k] http://a/debian trixie main\n").unwrap();
+        let text =
+            deb822("# c\n\ndeb [signed-by=/k] http://a/debian trixie main\n", false).unwrap();
         assert!(text.contains("URIs: http://a/debian\nSuites: trixie\n"));
-        assert!(deb822("rpm http://a b c").is_err());
-        assert!(deb822("").is_err());
+        assert!(deb822("rpm http://a b c", false).is_err());
+        assert!(deb822("", false).is_err());
     }
 }
