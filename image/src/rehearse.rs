@@ -29,7 +29,8 @@ use images::Image;
 ///
 /// It needs root, the checkout with all of its programs built, memory for all
 /// nodes, and minutes for each of them. The exit code is 0 only if the wave
-/// came to its end, no write was lost, and no quorum for a second.
+/// came to its end, each node restarted once, no write and no quorum was lost,
+/// and nothing had to wait for longer than 30 s to be written.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The cluster file. Its secrets are not read: the lab makes its own.

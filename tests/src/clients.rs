@@ -7,13 +7,14 @@ pub mod writers; // what writes all the time
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -31,7 +32,8 @@ impl<T: DeserializeOwned + Send + 'static> Client<T> {
     /// Starts a program that lies in the folder: `/mnt/NAME`.
     fn start(lab: &Lab, folder: &Path, words: &[&str]) -> Result<Self> {
         let mut command = lab.in_image("python3", folder);
-        command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Ctrl-C is for the program that it belongs to, with which it ends.
+        command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let mut child = command.spawn().context("cannot start a client")?;
         let stdout = child.stdout.take().context("a client has no stdout")?;
         let (sender, says) = channel();
@@ -46,7 +48,14 @@ impl<T: DeserializeOwned + Send + 'static> Client<T> {
 
     /// What it has said since it was asked last.
     fn news(&self) -> Result<Vec<T>> {
-        self.says.try_iter().collect()
+        let mut news = Vec::new();
+        loop {
+            match self.says.try_recv() {
+                Ok(said) => news.push(said?),
+                Err(TryRecvError::Empty) => return Ok(news),
+                Err(TryRecvError::Disconnected) => bail!("a client has ended by itself"),
+            }
+        }
     }
 
     /// Tells it to come to its end.

@@ -22,6 +22,7 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sched::{CloneFlags, setns};
+use tempfile::TempDir;
 use trilith_core::config::Node;
 use trilith_core::version::Version;
 
@@ -128,9 +129,11 @@ impl Lab {
         }
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let folder = folder.canonicalize()?;
-        let cluster = Cluster::create(&spec.cluster, &folder.join(CLUSTER))?;
-        plan(spec, &cluster, &folder)?.write(&folder)?;
-        let child = start_keeper(&folder, tied)?;
+        let child = begin(&folder, spec, tied).inspect_err(|_| {
+            // What was wrong is what matters; what stays is in the way of nobody.
+            let _gone =
+                fs::remove_dir_all(&folder).and_then(|()| fs::remove_file(lock_path(&folder)));
+        })?;
         let mut lab = Self::open(&folder)?;
         lab.tied = tied.then_some(child);
         lab.plan.nodes.iter().try_for_each(|node| lab.furnish(node))?;
@@ -191,6 +194,11 @@ impl Lab {
         };
         thread::scope(|scope| scope.spawn(thread).join())
             .map_err(|_| anyhow!("a panic in the lab's network"))?
+    }
+
+    /// A folder for what belongs to it and holds its secrets: it goes with the lab at the latest.
+    pub fn scratch(&self) -> Result<TempDir> {
+        TempDir::new_in(&self.folder).context("cannot make a folder in the lab's")
     }
 
     /// Ends it: every process, mount, namespace and device, and all data of its nodes.
@@ -304,6 +312,13 @@ fn is_up(folder: &Path) -> Result<bool> {
         Err(fs::TryLockError::WouldBlock) => Ok(true),
         Err(fs::TryLockError::Error(error)) => Err(error).context("cannot try the lab's lock"),
     }
+}
+
+/// Its cluster, its plan, and its keeper.
+fn begin(folder: &Path, spec: &Spec, tied: bool) -> Result<Child> {
+    let cluster = Cluster::create(&spec.cluster, &folder.join(CLUSTER))?;
+    plan(spec, &cluster, folder)?.write(folder)?;
+    start_keeper(folder, tied)
 }
 
 /// What the lab will consist of.

@@ -16,19 +16,19 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use serde_json::json;
 use trilith_core::config::Config;
 
 use crate::clients::watchers::Watchers;
 use crate::clients::writers::{Report, Writers};
 use crate::firmware::upgrade;
-use crate::lab::{Lab, Release, Spec};
+use crate::lab::{Lab, Plan, Release, Spec};
 use crate::quorums::{PATIENCE, all_formed, ceph, coordinators, zookeeper_serves};
 use remap::Remapped;
 use report::{Summary, Written};
 use screen::Screen;
-use timeline::Timeline;
+use timeline::{LEGEND, Timeline};
 use wave::Wave;
 
 /// What is asked for.
@@ -76,6 +76,7 @@ fn upgrade_all(lab: &Lab, order: &Order, screen: &mut Screen<'_>) -> Result<Summ
     let (writers, watchers) = (Writers::start(lab)?, Watchers::start(lab)?);
     show_plan(lab, order, screen)?;
     let (begin, before) = (Instant::now(), room::waited());
+    LEGEND.iter().try_for_each(|line| screen.line(line))?;
     let mut wave = Wave::begin(lab, order, (&writers, &watchers))?;
     let stopped = wave.follow(screen, order.limit.unwrap_or_else(|| limit(config)))?;
     let waited = room::waited().zip(before);
@@ -120,11 +121,15 @@ fn make(order: &Order, file: &str) -> Result<Lab> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("cluster.yaml");
     fs::write(&path, file)?;
-    let config = trilith_core::config::load(file).ok().context("the file for the lab is wrong")?;
+    let config = trilith_core::config::load(file)
+        .map_err(|problems| anyhow!("the file for the lab is wrong: {problems:#?}"))?;
+    Plan::wires(&config)?;
     room::check(&config, room::available()?)?;
     let releases = [&order.from, &order.to].map(images::unpacked);
     let releases = releases.into_iter().collect::<Result<_>>()?;
-    Lab::tied(&Spec { cluster: path, slots: true, releases, ..Spec::sample()? })
+    // Each release has its own agent, whatever else is tried in labs here.
+    let own = Spec { agent: None, overlay: None, ..Spec::sample()? };
+    Lab::tied(&Spec { cluster: path, slots: true, releases, ..own })
 }
 
 /// Starts every node with the first release, and waits until they are a cluster.

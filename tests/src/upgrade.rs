@@ -217,7 +217,12 @@ impl Absence {
         lock(&self.shared).longest
     }
 
-    /// The same, and begins anew.
+    /// For how long it has been away by now.
+    pub fn current(&self) -> Duration {
+        lock(&self.shared).seen.elapsed()
+    }
+
+    /// The longest time, and begins anew.
     pub fn take_longest(&self) -> Duration {
         std::mem::take(&mut lock(&self.shared).longest)
     }

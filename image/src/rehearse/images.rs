@@ -30,11 +30,15 @@ impl Image {
         let found = folders.iter().find_map(|folder| root_in(folder, &version));
         let Some(root) = found else {
             let all: Vec<_> = folders.iter().map(|it| it.display().to_string()).collect();
-            let searched =
-                if all.is_empty() { "no folder of builds".to_owned() } else { all.join(", ") };
+            if all.is_empty() {
+                bail!(
+                    "nothing is built here: run it in the checkout, or name a folder by --releases"
+                );
+            }
             bail!(
-                "no release {version} in {searched}: `trilith build --version {version}` makes one, --releases names a \
-                 folder of releases"
+                "no release {version} in {}: `trilith build --version {version}` makes one, --releases names a folder of \
+                 releases",
+                all.join(", ")
             );
         };
         Ok(Self { version, root })

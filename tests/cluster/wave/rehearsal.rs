@@ -32,12 +32,9 @@ fn an_operator_rehearses_an_upgrade() -> Result<()> {
     );
     let end = *told("end").first().context("it does not come to its end")?;
     ensure!(end["stopped"].is_null() && end["seconds"] == seconds.len(), "{end:#}");
-    let lost: u64 =
-        end["lost"].as_object().into_iter().flatten().filter_map(|(_, it)| it.as_u64()).sum();
     let writers = end["writers"].as_array().context("no writers")?;
     ensure!(writers.len() == 3 && writers.iter().all(|it| it["lost"] == json!([])), "{writers:#?}");
-    // Where nothing else takes its processors, no second is lost.
-    ensure!(good == (lost == 0), "{end:#}");
+    ensure!(good, "{end:#}");
     let mut restarts: Vec<&str> = end["restarts"]
         .as_array()
         .into_iter()

@@ -1,6 +1,7 @@
 //! A program that asks everybody once in a second: each member of ZooKeeper and of Postgres, and Ceph's monitors.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,9 @@ use crate::lab::Lab;
 
 const NAME: &str = "watcher.py";
 const PROGRAM: &str = include_str!("watcher.py");
+
+/// How long the first second may take that it tells of.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// It watches as long as this is.
 #[derive(Debug)]
@@ -84,12 +88,13 @@ pub struct Storage {
 }
 
 impl Watchers {
-    /// Starts it.
+    /// Starts it, and waits until it has seen something.
     pub fn start(lab: &Lab) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let folder = lab.scratch()?;
         furnish(lab, folder.path())?;
         fs::write(folder.path().join(NAME), PROGRAM)?;
         let client = Client::start(lab, folder.path(), &[&format!("/mnt/{NAME}")])?;
+        client.next(PATIENCE)?;
         Ok(Self { client, _folder: folder })
     }
 

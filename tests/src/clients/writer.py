@@ -95,6 +95,8 @@ class Seconds:
         with self.lock:
             now = time.time()
             second, pause = int(now), now - self.last
+            for over in range(int(self.last), second):
+                self.pauses[over] = max(self.pauses[over], over + 1 - self.last)
             self.written[second] += 1
             self.pauses[second], self.last = max(self.pauses[second], pause), now
 

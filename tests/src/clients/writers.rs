@@ -75,7 +75,7 @@ pub struct Report {
 impl Writers {
     /// Starts them, and waits until each has written for the first time.
     pub fn start(lab: &Lab) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let folder = lab.scratch()?;
         furnish(lab, folder.path())?;
         fs::write(folder.path().join(NAME), PROGRAM)?;
         let program = format!("/mnt/{NAME}");

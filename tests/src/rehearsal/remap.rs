@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use serde::Serialize;
 use serde_yaml::{Mapping, Value};
 use trilith_core::config::{
-    Config, DiskKind, FailureDomain, LinkKind, NetworkName, NicChoice, Node, Osd, Transport,
+    Config, Disk, DiskKind, FailureDomain, LinkKind, NetworkName, NicChoice, Node, Osd, Transport,
 };
 use trilith_core::names::{ByteSize, IfName, NodeId};
 
@@ -306,7 +306,9 @@ fn kind(kind: &LinkKind) -> String {
 
 /// Whether the lab has such a disk: it is found by a name that the lab gives it.
 fn is_plain(osd: &Osd) -> bool {
-    let named = osd.disk.id.is_some() || osd.disk.path.is_some();
+    let Disk { id, path, .. } = &osd.disk;
+    let name = Disk { id: id.clone(), path: path.clone(), ..Disk::default() };
+    let named = id.is_some() != path.is_some() && osd.disk == name;
     let alone = osd.count.get() == 1 && osd.per_disk.get() == 1;
     named && alone && osd.class.is_some() && osd.db.is_none() && !osd.encrypted
 }
@@ -366,6 +368,7 @@ mod tests {
 
     fn compare(golden: &Path, text: &str, failed: &mut String) {
         if std::env::var_os("TRILITH_BLESS").is_some() {
+            fs::create_dir_all(golden.parent().unwrap()).unwrap();
             fs::write(golden, text).unwrap();
         }
         if fs::read_to_string(golden).unwrap_or_default() != text {

@@ -38,9 +38,15 @@ pub struct Summary {
 pub struct Restart {
     /// Its name.
     pub node: String,
-    /// For how long it could not be reached on upstream, in seconds.
+    /// For how long it could not be reached on upstream at worst, in seconds.
     pub away: f64,
+    /// How often it has restarted.
+    pub times: usize,
 }
+
+/// A machine's disk may hang for as long, in seconds: a guest's kernel begins to complain after 30 (SCSI's time-out,
+/// /sys/block/sdX/device/timeout), and Patroni has a leader again after as many (its ttl).
+const LONGEST_PAUSE: f64 = 30.0;
 
 /// What a writer has seen.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -61,20 +67,23 @@ impl Summary {
                 troubles.push(format!("{what} was without a quorum for {seconds} s"));
             }
         }
+        for Restart { node, times, .. } in self.restarts.iter().filter(|it| it.times > 1) {
+            troubles.push(format!("{node} restarted {times} times"));
+        }
         for Written { report, .. } in &self.writers {
-            if !report.lost.is_empty() {
-                troubles.push(format!(
-                    "{} writes into {} are lost",
-                    report.lost.len(),
-                    report.kind
-                ));
+            let Report { kind, lost, worst, .. } = report;
+            if !lost.is_empty() {
+                troubles.push(format!("{} writes into {kind} are lost", lost.len()));
+            }
+            if *worst > LONGEST_PAUSE {
+                troubles.push(format!("nothing could be written into {kind} for {worst:.0} s"));
             }
         }
         troubles
     }
 
     fn quorums(&self) -> [(&'static str, usize); 3] {
-        let Lost { zookeeper, postgres, monitors } = self.lost;
+        let Lost { zookeeper, postgres, monitors, .. } = self.lost;
         [("ZooKeeper", zookeeper), ("Ceph", monitors), ("Postgres", postgres)]
     }
 
@@ -87,6 +96,13 @@ impl Summary {
         let lost = self.quorums().map(|(what, seconds)| format!("{what} {seconds} s")).join(", ");
         let _ = writeln!(text, "restarted, in this order: {restarts}");
         let _ = writeln!(text, "without a quorum: {lost}");
+        let Lost { elections, longest_election, .. } = self.lost;
+        if elections > 0 {
+            let _ = writeln!(
+                text,
+                "Ceph's monitors elected for {elections} s, {longest_election} s at once"
+            );
+        }
         let _ = writeln!(
             text,
             "{:<10}{:>9}{:>8}{:>6}{:>14}{:>13}{:>24}",
@@ -151,8 +167,8 @@ mod tests {
             nodes: 3,
             seconds: 251,
             stopped: None,
-            restarts: vec![Restart { node: "hv2".into(), away: 14.23 }],
-            lost: Lost::default(),
+            restarts: vec![Restart { node: "hv2".into(), away: 14.23, times: 1 }],
+            lost: Lost { elections: 12, longest_election: 7, ..Lost::default() },
             writers: vec![Written { report, silent: 1 }],
             waited: Some(37),
         }
@@ -163,6 +179,7 @@ mod tests {
         let expected = "\
 restarted, in this order: hv2 (14.2 s away)
 without a quorum: ZooKeeper 0 s, Ceph 0 s, Postgres 0 s
+Ceph's monitors elected for 12 s, 7 s at once
 writes      through  errors  lost  median pause  worst pause seconds without a write
 zookeeper      2510       2     0        0.10 s       1.61 s                       1
 this machine: something waited for a processor in 37 % of the time, and the writers with it
@@ -176,12 +193,14 @@ verdict: good: all 3 nodes of attic went from 1.0-1 to 1.0-2 in 251 s, no write 
         let mut summary = good();
         summary.stopped = Some("the wave has stopped: hv2: it failed".into());
         summary.lost.monitors = 3;
+        summary.restarts[0].times = 2;
         summary.writers[0].report.lost = vec![7, 8];
+        summary.writers[0].report.worst = 42.4;
         let verdict = summary.verdict();
         assert_eq!(
             verdict,
             "verdict: BAD: attic from 1.0-1 to 1.0-2: the wave has stopped: hv2: it failed; Ceph was without a quorum for \
-             3 s; 2 writes into zookeeper are lost\n"
+             3 s; hv2 restarted 2 times; 2 writes into zookeeper are lost; nothing could be written into zookeeper for 42 s\n"
         );
     }
 }

@@ -12,7 +12,20 @@ pub const WIDTH: usize = 100;
 
 /// The line above the others.
 pub const HEADING: &str =
-    "  sec  ZooKeeper   mons  OSDs   PGs  Postgres        writes into zk    pg   rbd  who acts";
+    "  sec  ZooKeeper   mons  OSDs  idle  Postgres        writes into zk    pg   rbd  who acts";
+
+/// What the columns mean.
+pub const LEGEND: [&str; 4] = [
+    "  ZooKeeper, mons  members in the quorum (0 while they elect), of all; who leads",
+    "  OSDs, idle       OSDs that are up, of all; placement groups that are not active",
+    "  Postgres         members that answer, of all; who leads; replicas that stream + are waited for",
+    "  writes           that came through, ! that failed; or for how long none has; 10 are tried",
+];
+
+/// For how long monitors elect at most, in seconds: 10 until they miss one that went without a word
+/// (`mon_lease_ack_timeout_factor` × `mon_lease`), 5 for the election (`mon_election_timeout`), and as long again if one
+/// comes in the middle of it.
+const ELECTION: usize = 30;
 
 /// What was seen, by second since 1970-01-01 UTC.
 #[derive(Debug)]
@@ -36,9 +49,10 @@ pub struct Second {
 
 /// How many seconds of the wave each quorum was lost in.
 ///
-/// Lost is a quorum in a second in which not one write came through, and in which not more than half of its members
-/// answered a client: what writers see is the truth, and where they see nothing, who answers tells a change of
-/// leaders from a quorum that is gone.
+/// Lost is the quorum of ZooKeeper, or of Postgres, in a second in which not one write came through, and in which not more
+/// than half of its members answered a client: what writers see is the truth, and where they see nothing, who answers tells a
+/// change of leaders from a quorum that is gone. Data in Ceph are written without its monitors: their quorum is lost when they
+/// have none for longer than an election may take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Lost {
     /// ZooKeeper's, whose members answer only in a quorum.
@@ -47,6 +61,10 @@ pub struct Lost {
     pub postgres: usize,
     /// That of Ceph's monitors, who answer only in a quorum.
     pub monitors: usize,
+    /// The seconds in which Ceph's monitors elected: nothing in the cluster can be changed then.
+    pub elections: usize,
+    /// The longest one of these elections, in seconds.
+    pub longest_election: usize,
 }
 
 impl Timeline {
@@ -114,16 +132,28 @@ impl Timeline {
         let mut lost = Lost::default();
         for second in self.begin..end {
             let (_, seen) = self.at(second);
-            let [zookeeper, postgres, rbd] = seen.writers.map(|tick| wrote(tick.as_ref()));
+            let [zookeeper, postgres, _] = seen.writers.map(|tick| wrote(tick.as_ref()));
             let serve = seen.zookeeper.map_or(0, |it| it.serve);
             let answer = seen.postgres.map_or(0, |it| it.answer);
-            let quorum = seen.ceph.and_then(|it| it.seen).map_or(0, |it| it.quorum);
             let gone = |wrote: bool, there: usize| usize::from(!wrote && there * 2 <= self.members);
             lost.zookeeper += gone(zookeeper, serve);
             lost.postgres += gone(postgres, answer);
-            lost.monitors += gone(rbd, quorum);
+        }
+        let monitors = (self.begin..end).map(|second| self.has_monitors(second));
+        for without in runs(monitors) {
+            if without > ELECTION {
+                lost.monitors += without;
+            } else {
+                lost.elections += without;
+                lost.longest_election = lost.longest_election.max(without);
+            }
         }
         lost
+    }
+
+    fn has_monitors(&self, second: u64) -> bool {
+        let seen = self.seconds.get(&second).and_then(|it| it.ceph.as_ref()?.seen.as_ref());
+        seen.is_some_and(|it| it.quorum * 2 > self.members)
     }
 
     /// In how many seconds of that not one write of each writer came through.
@@ -139,12 +169,10 @@ impl Timeline {
     }
 }
 
-impl Lost {
-    /// Of all of them together.
-    pub fn sum(&self) -> usize {
-        let Self { zookeeper, postgres, monitors } = self;
-        zookeeper + postgres + monitors
-    }
+/// How long each unbroken run of seconds is that are not good.
+fn runs(good: impl Iterator<Item = bool>) -> Vec<usize> {
+    let seconds: Vec<bool> = good.collect();
+    seconds.split(|good| *good).map(<[bool]>::len).filter(|length| *length > 0).collect()
 }
 
 fn wrote(tick: Option<&Tick>) -> bool {
@@ -235,11 +263,12 @@ mod tests {
         timeline.tick(2, tick(131, 0, 0));
         timeline.acts(131, "n4 is off");
         let unknown = timeline.line(132);
-        let expected = "\
-  sec  ZooKeeper   mons  OSDs   PGs  Postgres        writes into zk    pg   rbd  who acts
-   31  3/3 n2      3/3   3/4     12  3/3 coordi… 2+1             10   8!2  1.3s  n4 is off
-   32  ?/3         ?/3   ?        ?  ?/3                          ?     ?     ?";
-        assert_eq!([HEADING, &timeline.line(131), &unknown].join("\n"), expected);
+        let expected = [
+            "  sec  ZooKeeper   mons  OSDs  idle  Postgres        writes into zk    pg   rbd  who acts",
+            "   31  3/3 n2      3/3   3/4     12  3/3 coordi… 2+1               10   8!2  1.3s  n4 is off",
+            "   32  ?/3         ?/3   ?        ?  ?/3                            ?     ?     ?",
+        ];
+        assert_eq!([HEADING, &timeline.line(131), &unknown], expected);
     }
 
     #[test]
@@ -257,6 +286,7 @@ mod tests {
         timeline.acts(131, &"long ".repeat(40));
         assert_eq!(timeline.line(131).chars().count(), WIDTH);
         assert!(HEADING.len() <= WIDTH);
+        assert!(LEGEND.iter().all(|line| line.len() <= WIDTH));
     }
 
     #[test]
@@ -275,8 +305,21 @@ mod tests {
     #[test]
     fn who_says_nothing_does_not_answer() {
         let timeline = Timeline::new(3, 100);
-        assert_eq!(timeline.lost(102), Lost { zookeeper: 2, postgres: 2, monitors: 2 });
-        assert_eq!(timeline.lost(102).sum(), 6);
+        let elections = Lost { elections: 2, longest_election: 2, ..Lost::default() };
+        assert_eq!(timeline.lost(102), Lost { zookeeper: 2, postgres: 2, ..elections });
+    }
+
+    #[test]
+    fn monitors_elect_and_only_when_that_does_not_end_they_are_lost() {
+        let mut timeline = Timeline::new(3, 0);
+        for second in 0..100 {
+            let elects = (10..17).contains(&second) || (20..22).contains(&second);
+            timeline.look(ceph(second, if elects || second >= 60 { 0 } else { 2 }));
+        }
+        let Lost { monitors, elections, longest_election, .. } = timeline.lost(60);
+        assert_eq!((monitors, elections, longest_election), (0, 9, 7));
+        let Lost { monitors, elections, .. } = timeline.lost(100);
+        assert_eq!((monitors, elections), (40, 9));
     }
 
     #[test]

@@ -199,11 +199,13 @@ impl<'a> Wave<'a> {
     pub(super) fn end(self) -> (u64, Timeline, Vec<Restart>) {
         let mut restarts: Vec<Restart> = Vec::new();
         for node in self.restarted {
-            let own = self.absences.iter().find(|(name, _)| *name == node);
-            let away = own.map_or(0.0, |(_, absence)| absence.longest().as_secs_f64());
-            if restarts.iter().all(|it| it.node != node) {
-                restarts.push(Restart { node, away });
+            if let Some(again) = restarts.iter_mut().find(|it| it.node == node) {
+                again.times += 1;
+                continue;
             }
+            let own = self.absences.iter().find(|(name, _)| *name == node);
+            let away = own.map_or(Duration::ZERO, |(_, it)| it.longest().max(it.current()));
+            restarts.push(Restart { node, away: away.as_secs_f64(), times: 1 });
         }
         (self.next, self.timeline, restarts)
     }
@@ -216,7 +218,7 @@ fn acts(before: Option<String>, line: &str) -> Option<String> {
     let idle = ["rests", "waits: ", "halted: "].iter().any(|it| next.starts_with(it));
     // All do that at the same time.
     let staging = next.starts_with("stage ");
-    let own = before.as_ref().is_some_and(|who| who.split(' ').next() == Some(name));
+    let own = before.as_ref().is_some_and(|who| who.split([' ', ':']).next() == Some(name));
     match (idle || staging, own) {
         (true, true) => None,
         (true, false) => before,
@@ -320,6 +322,7 @@ mod tests {
             "n4 starts"
         );
         assert_eq!(step(Some("n4 starts"), "n4: runs 1.0-2, rests"), None);
+        assert_eq!(step(Some(&begins), "n4: runs 1.0-1, rests"), None);
         assert_eq!(step(None, "n1: runs 1.0-1, stage 1.0-2 (40 %)"), None);
         assert_eq!(step(None, "n1: is silent: its session is over"), None);
     }
