@@ -90,7 +90,8 @@ impl Machine {
             name: text("name")?.to_owned(),
             memory: memory(root).ok_or(MachineError::Part("memory"))?,
             cpus: cpus.trim().parse().map_err(|_| MachineError::Part("vcpu"))?,
-            passthrough: mode(root) == Some("host-passthrough"),
+            // Under KVM `maximum` is the node's own processor as well (libvirt, formatdomain, "CPU model and topology").
+            passthrough: matches!(mode(root), Some("host-passthrough" | "maximum")),
             stuck: (!reasons.is_empty()).then(|| reasons.join(", and ")),
         })
     }

@@ -120,9 +120,9 @@ pub enum Phase {
     },
 }
 
-/// The cluster as one node sees it.
+/// The cluster as one node sees it. The operator's tool and the nodes are of different ages in the middle of a wave: what is
+/// unknown to one of them is passed over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct View {
     /// What the operators want.
     #[serde(default)]

@@ -39,6 +39,16 @@ pub(crate) enum MoveError {
     Lost(Away),
 }
 
+/// What libvirt does to a machine, by whomever it was asked.
+pub(crate) struct Job {
+    /// How far it is.
+    pub(crate) percent: u64,
+    /// For how long it has been at it.
+    pub(crate) seconds: u64,
+    /// Whether that is longer than a move may take.
+    pub(crate) is_late: bool,
+}
+
 /// A connection.
 pub(crate) struct Hypervisor {
     session: Session,
@@ -86,14 +96,20 @@ impl Hypervisor {
         }
     }
 
-    /// How far libvirt is with what it does to a machine, in per cent.
-    pub(crate) fn progress(&self, uuid: &str) -> Option<u64> {
-        percent(&self.domain(uuid).ok()??)
+    /// What libvirt does to a machine.
+    pub(crate) fn job(&self, uuid: &str) -> Option<Job> {
+        let domain = self.domain(uuid).ok()??;
+        let job = domain.get_job_info().ok()?;
+        let memory = domain.get_info().ok()?.max_mem.saturating_mul(1024);
+        let seconds = job.time_elapsed.unwrap_or_default() / 1000;
+        let percent = percent(&domain).unwrap_or_default();
+        Some(Job { percent, seconds, is_late: seconds > limit(memory) })
     }
 
     /// Moves a machine; `progress` hears how far it is. In the end it is here or there, and nowhere else.
     pub(crate) fn go(&self, to: &Move, mut progress: impl FnMut(u64)) -> Result<(), MoveError> {
-        let refused = |error: Error| self.judge(&error);
+        let refused =
+            |error: Error| if gone(&error) { MoveError::Ended } else { self.judge(&error) };
         let domain = self.domain(&to.machine).map_err(refused)?.ok_or(MoveError::Ended)?;
         let flags = flags(domain.is_persistent().map_err(refused)?);
         let memory = domain.get_info().map_err(refused)?.max_mem.saturating_mul(1024);
@@ -108,15 +124,15 @@ impl Hypervisor {
         });
         match moved {
             Some(Ok(())) => Ok(()),
+            Some(Err(_)) if self.look(&to.machine).ok() == Some(Seen::Away) => {
+                Err(MoveError::Ended)
+            }
             Some(Err(_)) if Instant::now() >= end => {
                 let why = format!(
                     "it was not done after {} s, its memory changes too fast",
                     limit(memory)
                 );
                 Err(MoveError::Refused(why))
-            }
-            Some(Err(_)) if self.look(&to.machine).ok() == Some(Seen::Away) => {
-                Err(MoveError::Ended)
             }
             Some(Err(error)) => Err(self.judge(&error)),
             None => Err(MoveError::Lost(Away("the thread that calls libvirt has ended".into()))),

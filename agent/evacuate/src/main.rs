@@ -1,8 +1,9 @@
 //! `trilith-evacuate`: moves the machines of the wish to other nodes, one after the other, while they run. Its unit starts
 //! it when the wave has put a wish; it ends when that is taken back.
 //!
-//! A program of its own, because whoever may speak to libvirt may do everything on a node: the wave, which speaks with the
-//! network, can name machines of this node and nodes of this cluster here, and no more.
+//! A program of its own, without a network, because whoever may speak to libvirt may do everything on a node: the wave, which
+//! speaks with the network, names machines of this node and nodes of this cluster here, and has not got this node's socket. (Its
+//! certificate, which is the node's, would open libvirt on the other nodes.)
 
 mod hypervisor; // libvirt on this node
 mod run; // look, decide, do, over and over

@@ -62,9 +62,16 @@ fn pass(hypervisor: &Hypervisor, wish: &Wish, teller: &mut Teller) -> Result<Res
     match next(wish, teller.state(), &seen) {
         Next::Rest => Ok(teller.doing(wish.wave, None).map(|()| Pace::Calm)),
         Next::Wait(it) => {
-            let percent = hypervisor.progress(&it.machine).unwrap_or_default();
-            let words = format!("libvirt is at work with {}: {percent} %", it.name);
-            Ok(teller.doing(wish.wave, Some(words)).map(|()| Pace::Calm))
+            // It may be over by now.
+            let Some(job) = hypervisor.job(&it.machine) else { return Ok(Ok(Pace::Calm)) };
+            let words = format!("libvirt is at work with {}: {} %", it.name, job.percent);
+            // A backup is not for this program to end, nor a move that was begun before it started.
+            let told = if job.is_late {
+                teller.failed(wish.wave, format!("{words}, after {} s still", job.seconds))
+            } else {
+                teller.doing(wish.wave, Some(words))
+            };
+            Ok(told.map(|()| Pace::Calm))
         }
         Next::Go(it) => go(hypervisor, wish.wave, it, teller),
     }

@@ -37,7 +37,18 @@ pub fn all(devices: &Devices) -> Result<Vec<Held>> {
 
 /// The release that a partition is called after.
 fn release(device: &Device) -> Option<Version> {
-    Version::of_label(device.property("ID_PART_ENTRY_NAME")?)
+    Version::of_label(&decoded(device.property("ID_PART_ENTRY_NAME")?)?)
+}
+
+/// A name as it is: udev has `\x7e` for `~` (`blkid_encode_string`, libblkid). `None`: it is no text.
+fn decoded(name: &str) -> Option<String> {
+    let mut parts = name.split("\\x");
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(part.get(..2)?, 16).ok()?);
+        bytes.extend(part.get(2..)?.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// Both partitions of one slot. Two that do not belong together are called after another release, or make a hash that nobody
@@ -71,6 +82,15 @@ mod tests {
         let lines =
             properties.iter().map(|(name, value)| format!("E:ID_PART_ENTRY_{name}={value}\n"));
         fs::write(top.join(format!("udev/b{number}")), lines.collect::<String>()).unwrap();
+    }
+
+    #[test]
+    fn names_are_read_as_udev_writes_them() {
+        assert_eq!(decoded("trilith_1.0").unwrap(), "trilith_1.0");
+        assert_eq!(decoded(r"trilith_1.0\x7erc1").unwrap(), "trilith_1.0~rc1");
+        assert_eq!(decoded(r"a\x5cb\x2f").unwrap(), r"a\b/");
+        assert_eq!(decoded(r"half\x7"), None);
+        assert_eq!(decoded(r"no\xff"), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use trilith_core::boot::RootHash;
 use trilith_core::names::NodeId;
 use trilith_core::subject::{Plan, Subject as _};
@@ -31,6 +31,10 @@ const LIMIT: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(5);
 /// The longest answer that has nothing of a release in it.
 const LONGEST: u64 = 1 << 20;
+/// For how long another node's fetch is waited for: the source is there as well.
+const LONGEST_WAIT: Duration = Duration::from_mins(30);
+/// How much is told of another node's words.
+const WORDS: usize = 200;
 
 /// The others, and what came of asking them.
 #[derive(Debug)]
@@ -62,13 +66,14 @@ impl Peers {
         self.fetched.get()
     }
 
-    /// Sees who has this release. One that is being fetched by somebody else is waited for; `tell` is told so, and an error
-    /// of its ends that. Without an agent, or others, there is nobody to ask.
+    /// Sees who has this release. One that is being fetched by somebody else is waited for, but for no second one after that:
+    /// `tell` is told so, and an error of its ends that. Without an agent, or others, there is nobody to ask.
     pub(crate) async fn gather(
         &self,
         root: &RootHash,
         tell: &dyn Fn(&str) -> Result<()>,
     ) -> Result<()> {
+        let mut waits: Option<(NodeId, Instant)> = None;
         loop {
             if let Err(error) = self.look().await {
                 eprintln!("no other node is asked: {error:#}");
@@ -79,6 +84,10 @@ impl Peers {
             let Some(Step::Await(node)) = self.plan(root, vec![any]).steps.pop() else {
                 return Ok(());
             };
+            let (first, begin) = *waits.get_or_insert_with(|| (node, Instant::now()));
+            if node != first || begin.elapsed() > LONGEST_WAIT {
+                return Ok(());
+            }
             tell(&format!("waiting for {}, which fetches it", self.name(node)))?;
             sleep(AGAIN).await;
         }
@@ -184,6 +193,13 @@ impl Peers {
     }
 }
 
+/// What another node says, as a line that cannot be taken for one of this program's.
+fn words(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let line = text.trim().lines().next().unwrap_or_default();
+    line.chars().filter(|it| !it.is_control()).take(WORDS).collect()
+}
+
 fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
     serde_json::from_slice(text).context("its answer is not understood")
 }
@@ -207,7 +223,7 @@ async fn ask(agent: PathBuf, path: String, run: Option<Run>, limit: Duration) ->
         let Ok(body) = body else { bail!("its answer breaks off") };
         let body = body.to_bytes();
         let good = if run.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
-        ensure!(code == good, "it refuses ({code}): {}", String::from_utf8_lossy(&body).trim());
+        ensure!(code == good, "it refuses ({code}): {}", words(&body));
         let size = run.map_or(body.len() as u64, |run| run.size);
         ensure!(body.len() as u64 == size, "it gives {} bytes of {size}", body.len());
         Ok(body)

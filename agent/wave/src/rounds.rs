@@ -71,16 +71,20 @@ pub(crate) async fn run(settings: Settings) -> io::Result<()> {
     let mut rounds = Rounds { settings, names, silent, orders, logged, trouble, last };
     loop {
         let ended = rounds.session().await;
-        // Nobody knows by now whose turn it is.
-        if let Err(error) = host::stay() {
-            rounds.tell(error.to_string());
-        }
+        rounds.stay();
         rounds.tell(format!("begins a new session: {ended}"));
         rounds.excuse(&ended.to_string()).await;
     }
 }
 
 impl Rounds {
+    /// Nobody knows by now whose turn it is: no machine leaves.
+    fn stay(&mut self) {
+        if let Err(error) = host::stay() {
+            self.tell(error.to_string());
+        }
+    }
+
     /// One session, until it ends.
     async fn session(&mut self) -> RoundError {
         let connecting = timeout(CONNECT, Keeper::connect(&self.settings)).await;
@@ -106,6 +110,7 @@ impl Rounds {
                 // Somebody was faster.
                 Err(RoundError::Keeper(KeeperError::Changed)) => {}
                 Err(error) => {
+                    self.stay();
                     self.trouble = Some(error.to_string());
                     self.tell(error.to_string());
                     self.wait(&keeper, &mut watcher).await;

@@ -129,7 +129,7 @@ fn a_move_that_fails_stops_the_wave(lab: &Lab, machines: &Machines) -> Result<()
     Ok(())
 }
 
-/// The wave's program may not speak to libvirt, and what may has no network.
+/// The wave's program may not speak to libvirt on its node, and what may has no network.
 fn the_others_are_not_asked_for_libvirt(lab: &Lab) -> Result<()> {
     let node = lab.node("n4")?;
     let wave = node.main_pid("trilith-wave.service")?;

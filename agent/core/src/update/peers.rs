@@ -26,6 +26,9 @@ pub const NODES: &str = "/v1/nodes";
 pub const SOCKET: &str = "/run/trilith-share.sock";
 /// The longest stretch that is given at a time, in bytes.
 pub const LONGEST: u64 = 4 << 20;
+/// So many blocks that are there do not end a run. Between two releases that were measured, with 26 MiB that lack, that halves
+/// the questions, each with a handshake of its own, for half as many bytes again.
+const GAP: u64 = 16;
 
 /// So many nodes are asked what they have.
 const NEAR: usize = 12;
@@ -230,14 +233,18 @@ pub fn patience(failed: u32) -> Duration {
     Duration::from_secs(10) * (failed + 1).min(FAILURES)
 }
 
-/// What lacks, in runs of at most [`LONGEST`]: `there` tells of each block of this many bytes whether it is there.
+/// What lacks, in runs of at most [`LONGEST`]: `there` tells of each block of this many bytes whether it is there. A run goes
+/// over the few blocks between two that lack: one more question costs more than they do.
 pub fn runs(there: &[bool], block: u64) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     let lacking = (0..).zip(there).filter(|(_, there)| !**there);
     for from in lacking.map(|(at, _): (u64, _)| at * block) {
         match runs.last_mut() {
-            Some(run) if run.from + run.size == from && run.size + block <= LONGEST => {
-                run.size += block;
+            Some(run)
+                if from - (run.from + run.size) <= GAP * block
+                    && from + block - run.from <= LONGEST =>
+            {
+                run.size = from + block - run.from;
             }
             _ => runs.push(Run { from, size: block }),
         }

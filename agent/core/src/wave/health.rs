@@ -9,7 +9,7 @@ use crate::names::NodeId;
 
 /// All of it. A part is `None` if nobody answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Health {
     /// Every ZooKeeper server that answers; one that is missing is away.
     pub zookeeper: BTreeMap<NodeId, Server>,
@@ -35,7 +35,7 @@ pub enum Server {
 
 /// Ceph, as its monitors answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Ceph {
     /// The monitors in quorum.
     pub quorum: BTreeSet<NodeId>,
@@ -51,7 +51,6 @@ pub struct Ceph {
 
 /// Patroni, as any of its members answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Patroni {
     /// Whether somebody has paused it: then nobody takes a lost leader's place.
     #[serde(default)]
@@ -81,7 +80,7 @@ pub enum Database {
 
 /// The machines on a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Machines {
     /// How many run.
     pub running: u32,

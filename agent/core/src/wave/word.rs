@@ -13,7 +13,6 @@ use crate::version::Version;
 
 /// A node as another one sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Member {
     /// Its short name, which is its host's name in Ceph and its member's in Patroni.
     pub name: NodeName,
@@ -30,7 +29,6 @@ pub struct Member {
 
 /// A node that does not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Silence {
     /// How it shows.
     pub why: String,

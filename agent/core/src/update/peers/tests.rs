@@ -43,8 +43,11 @@ fn the_work_is_spread() {
 #[test]
 fn what_lacks_comes_in_runs() {
     let run = |from, size| Run { from, size };
-    let there = [false, false, true, false, true];
-    assert_eq!(runs(&there, 10), [run(0, 20), run(30, 10)]);
+    let mut there = [true; 60];
+    for lacks in [0, 1, 18, 36, 40] {
+        there[lacks] = false;
+    }
+    assert_eq!(runs(&there, 10), [run(0, 190), run(360, 50)]);
     assert_eq!(runs(&[false; 3], LONGEST / 2), [run(0, LONGEST), run(LONGEST, LONGEST / 2)]);
     assert_eq!(runs(&[true], 10), []);
 }
