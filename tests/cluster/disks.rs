@@ -99,8 +99,8 @@ pub(crate) fn disks_are_taken_by_name_and_outlive_power_cuts(
         );
     }
     lab.start(node.name())?;
-    ceph::storage_serves(lab, &coordinators(lab)?, lab.names().len())?;
     ceph::osds_are_active(node)?;
+    ceph::storage_serves(lab, &coordinators(lab)?, lab.names().len())?;
     let osds = osds(&monitor)?;
     ensure!(osds.len() == lab.names().len(), "some are left over: {osds:?}");
     say("power cut three times while an OSD was made, made all the same", begin);
