@@ -1,7 +1,7 @@
 //! An operator who makes releases: keys, and the folder that a web server serves, made by the real commands. The folder is
 //! kept from one test to the next, for a release takes minutes to make.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -32,6 +32,9 @@ impl Operator {
     /// The one whose releases are kept, with a release of each of these images in it.
     pub fn kept(images: &[&Path]) -> Result<Self> {
         let folder = artifact::machines()?.join("operator");
+        // Two tests may run at once: what one of them finds in order is not made anew by the other.
+        let lock = File::create(folder.with_extension("lock"))?;
+        lock.lock().context("cannot wait for the kept releases")?;
         let operator = Self { folder, _temporary: None };
         if operator.is_of_use() && operator.release_all(images).is_ok() {
             return Ok(operator);
@@ -183,7 +186,7 @@ impl Operator {
 
     /// A part of a release, as it is in a slot or on an ESP.
     pub fn whole(&self, part: &Part) -> Result<Vec<u8>> {
-        Ok(zstd::decode_all(fs::File::open(self.target(&part.whole.target)?)?)?)
+        Ok(zstd::decode_all(File::open(self.target(&part.whole.target)?)?)?)
     }
 
     /// Signs a program for firmware, as `trilith release` does.
