@@ -41,7 +41,7 @@ pub(crate) fn figures(table: &mut Table, rounds: usize) -> Result<()> {
     node.console().wait("trilithd: network converged", BOOT)?;
     node.wait_converged()?;
     let server = Server::start(&operator.releases(), "10.10.0.254".parse()?)?;
-    let absence = Absence::watch(node.address()?);
+    let absence = Absence::watch(node.address()?)?;
     let mut trip = Trip { node, operator: &operator, server: &server, absence };
     let (mut plain, mut upgrades, mut staged) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {

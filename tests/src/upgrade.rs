@@ -2,7 +2,9 @@
 //! `trilith-update` and `trilith-gate`.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::io::{BufRead as _, BufReader};
+use std::net::IpAddr;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -189,27 +191,32 @@ pub fn wait_rest(node: &Node<'_>, releases: [&Version; 2]) -> Result<Ended> {
     })
 }
 
-/// Watches for how long a node is away: whether its SSH server takes a connection, ten times a second.
+/// Watches for how long a node is away: whether it answers a ping, ten times a second. (Its SSH server keeps away whoever
+/// connects as often and does not log in: `PerSourcePenalties`, `sshd_config(5)`.)
 #[derive(Debug)]
 pub struct Absence {
     shared: Arc<Mutex<Watch>>,
+    ping: Child,
 }
 
 #[derive(Debug)]
 struct Watch {
     seen: Instant,
     longest: Duration,
-    over: bool,
 }
 
 impl Absence {
     /// Begins to watch, in the network of the calling thread. The node is there now.
-    pub fn watch(address: IpAddr) -> Self {
-        let watch = Watch { seen: Instant::now(), longest: Duration::ZERO, over: false };
-        let shared = Arc::new(Mutex::new(watch));
-        let absence = Self { shared: Arc::clone(&shared) };
-        thread::spawn(move || keep_watch(SocketAddr::new(address, 22), &shared));
-        absence
+    pub fn watch(address: IpAddr) -> Result<Self> {
+        let shared = Watch { seen: Instant::now(), longest: Duration::ZERO };
+        let shared = Arc::new(Mutex::new(shared));
+        let mut command = Command::new("ping");
+        command.args(["-n", "-i", "0.1"]).arg(address.to_string());
+        let mut ping = command.stdout(Stdio::piped()).spawn().context("cannot start ping")?;
+        let stdout = ping.stdout.take().context("ping has no stdout")?;
+        let watch = Arc::clone(&shared);
+        thread::spawn(move || keep_watch(stdout, &watch));
+        Ok(Self { shared, ping })
     }
 
     /// The longest time that it was away so far.
@@ -230,22 +237,18 @@ impl Absence {
 
 impl Drop for Absence {
     fn drop(&mut self) {
-        lock(&self.shared).over = true;
+        let _ended = self.ping.kill().and_then(|()| self.ping.wait());
     }
 }
 
-/// Asks until nobody wants to know any more.
-fn keep_watch(address: SocketAddr, shared: &Mutex<Watch>) {
-    while !lock(shared).over {
-        let answers = TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok();
-        let mut watch = lock(shared);
-        if answers {
+/// Until ping ends.
+fn keep_watch(stdout: ChildStdout, watch: &Mutex<Watch>) {
+    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        if line.contains(" bytes from ") {
+            let mut watch = lock(watch);
             watch.longest = watch.longest.max(watch.seen.elapsed());
             watch.seen = Instant::now();
         }
-        drop(watch);
-        // The grain of the figure.
-        thread::sleep(Duration::from_millis(100));
     }
 }
 

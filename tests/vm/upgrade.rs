@@ -37,7 +37,7 @@ fn from_release_to_release_and_back_and_over_one() -> Result<()> {
     let cluster = cluster()?;
     let node = installed(&network, &cluster, &operator, &images[0])?;
     let server = Server::start(&operator.releases(), "10.10.0.254".parse()?)?;
-    let absence = Absence::watch(node.address()?);
+    let absence = Absence::watch(node.address()?)?;
     let mut trip = Trip { node, operator: &operator, server: &server, absence };
     trip.node.ssh("echo kept > /var/lib/kept && sync")?;
     let before = identity(&trip.node)?;

@@ -231,7 +231,7 @@ fn watch(lab: &Lab, name: &str) -> Result<(String, Absence)> {
     let node = lab.node(name)?;
     let upstream = node.config()?.network(NetworkName::Upstream).context("no upstream")?;
     let address = upstream.addresses.first().context("no address on upstream")?.address.addr();
-    Ok((name.to_owned(), Absence::watch(address)))
+    Ok((name.to_owned(), Absence::watch(address)?))
 }
 
 /// In the place of firmware and boot loaders, until it is over.
