@@ -11,7 +11,7 @@ use trilith_tests::machine::REACTION;
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 
-/// The image with the additions. It is an older release than the other: letters are older than digits.
+/// The image with the additions. It is an older release than the other.
 pub(crate) fn image() -> Result<PathBuf> {
     env::var_os("TRILITH_SITE_IMAGE")
         .map(PathBuf::from)
