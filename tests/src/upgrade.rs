@@ -15,6 +15,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_yaml::Value;
 use trilith_core::version::Version;
 
+use crate::machine::REACTION;
 use crate::node::Node;
 
 /// Where the updater is told what to do, and where it says what it does.
@@ -178,6 +179,12 @@ pub fn look(node: &Node<'_>) -> Result<Ended> {
 
 /// Where the ESP is mounted to be looked at.
 pub const ESP: &str = "/run/test-esp";
+
+/// Mounts it to write to it. Updater and gate mount it as well, each in its own way and for a moment only.
+pub fn mount_esp(node: &Node<'_>) -> Result<()> {
+    let mount = format!("mkdir -p {ESP} && mount -t vfat /dev/disk/by-partlabel/trilith-esp {ESP}");
+    node.console().until("the ESP is free", REACTION, || node.ssh(&mount).map(drop))
+}
 
 /// Waits until the machine rests on one of two releases, through reboots and panics. It has begun to restart already.
 pub fn wait_rest(node: &Node<'_>, releases: [&Version; 2]) -> Result<Ended> {

@@ -241,12 +241,8 @@ const NO_ROOT: &str = "roothash=000000000000000000000000000000000000000000000000
 
 /// Leaves a few MiB.
 const FILL_ESP: &str = r"set -e
-    mkdir -p /run/test-esp
-    mount -t vfat /dev/disk/by-partlabel/trilith-esp /run/test-esp
     free=$(df --output=avail --block-size=1M /run/test-esp | tail -n 1)
-    dd if=/dev/zero of=/run/test-esp/fill bs=1M count=$((free - 8)) status=none
-    sync
-    umount /run/test-esp";
+    dd if=/dev/zero of=/run/test-esp/fill bs=1M count=$((free - 8)) status=none";
 
 /// Leaves nothing, not even what only root may use.
 const FILL_VAR: &str = r#"size=$(($(stat -f -c '%f*%S' /var))) number=0

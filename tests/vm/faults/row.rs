@@ -206,11 +206,11 @@ fn tried(
     });
     let script = format!(
         "set -e; PATH=$PATH:/usr/lib/trilith; trilith-gate remember --version {} --limit {limit}; \
-         mkdir -p {ESP}; mount -t vfat /dev/disk/by-partlabel/trilith-esp {ESP}; \
          rm -rf {ESP}/trilith/staged; {}; sync; umount {ESP}",
         bench.new,
         fetch.unwrap_or_else(|| ":".into())
     );
+    upgrade::mount_esp(&node)?;
     node.ssh(&script).context("cannot activate it")?;
     let mark = node.console().mark();
     // The connection may go before the answer comes.
@@ -234,7 +234,8 @@ fn spoil(bench: &Bench, node: &Node<'_>, script: &str) -> Result<()> {
 /// The wish is refused, or cannot be fulfilled, and nothing has changed.
 fn refused(bench: &Bench, node: &Node<'_>, script: &str, words: &str) -> Result<()> {
     let before = upgrade::look(node)?;
-    node.ssh(script).context("cannot fill it")?;
+    upgrade::mount_esp(node)?;
+    node.ssh(&format!("{script}\nsync; umount {ESP}")).context("cannot fill it")?;
     upgrade::wish(node, &bench.wish(true)?)?;
     let why = upgrade::wait_refused(node, &bench.new, words)?;
     eprintln!("refused: {why}");
