@@ -1,5 +1,6 @@
 //! The steps of an update, carried out.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -158,7 +159,13 @@ impl Work<'_> {
         old: Option<&Old>,
     ) -> Result<()> {
         let (session, teller) = (&*self.session, self.teller);
+        let told = Cell::new(None);
         let tell = |done: u64, of: u64| {
+            // Chunks have a few KiB, and the wish is a file.
+            let mib = Some(done >> 20);
+            if told.replace(mib) == mib && done < of {
+                return Ok(());
+            }
             Session::still_wished(&session.wish)?;
             teller.progress(done, of, session.given())
         };

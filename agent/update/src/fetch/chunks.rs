@@ -44,8 +44,8 @@ impl Fetch<'_> {
         self.memory.put(self.folder, name, begun)?;
         let file: StdFile = to.file.try_clone().context("cannot open the slot twice")?;
         let mut output = CloneOutput::new(File::from_std(file), index);
-        let mut done = 0;
-        seed(&archive, old, &mut output).await?;
+        self.seed(&archive, (part, old), &mut output).await?;
+        let mut done = part.size.saturating_sub(bytes(output.chunks()));
         let wanted = output.chunks().clone();
         let mut stream = archive.chunk_stream(&wanted);
         while let Some(chunk) = stream.next().await {
@@ -62,6 +62,34 @@ impl Fetch<'_> {
         file.flush().await.context("cannot write the slot")?;
         if complete { Ok(()) } else { Err(Bad("the archive lacks chunks".into()).into()) }
     }
+
+    /// Takes what the older release has.
+    async fn seed(
+        &self,
+        archive: &Archive<Reader>,
+        (part, old): (&Part, &Old),
+        output: &mut CloneOutput<File>,
+    ) -> Result<()> {
+        let reading = || format!("cannot read {}", old.path.display());
+        let file = File::open(&old.path).await.with_context(reading)?;
+        let mut chunks = archive.chunker_config().new_chunker(file.take(old.size));
+        let mut done = part.size.saturating_sub(bytes(output.chunks()));
+        while !output.is_empty()
+            && let Some(chunk) = chunks.next().await
+        {
+            let (_, chunk) = chunk.with_context(reading)?;
+            let fed = output.feed(&chunk.verify()).await;
+            done += fed.context("cannot write the slot")? as u64;
+            self.tell(done, part)?;
+        }
+        Ok(())
+    }
+}
+
+/// How much of a part lies in these chunks.
+fn bytes(index: &ChunkIndex) -> u64 {
+    let chunks = index.iter_chunks().map(|(_, it)| it.size() as u64 * it.offsets().len() as u64);
+    chunks.sum()
 }
 
 /// The chunks that are not in their places.
@@ -70,27 +98,14 @@ fn lacking(archive: &Archive<Reader>, to: &Place) -> Result<ChunkIndex> {
     for (offset, chunk) in archive.iter_source_chunks() {
         let size = usize::try_from(chunk.source_size)?;
         let mut bytes = vec![0; size];
-        to.read(offset, &mut bytes)?;
+        // A file that is still to grow has no more.
+        let read = to.read(offset, &mut bytes).is_ok();
         let (hash, _) = Chunk::from(bytes).verify().into_parts();
-        if hash.slice().get(..chunk.checksum.len()) != Some(chunk.checksum.slice()) {
+        if !read || hash.slice().get(..chunk.checksum.len()) != Some(chunk.checksum.slice()) {
             index.add_chunk(chunk.checksum.clone(), size, &[offset]);
         }
     }
     Ok(index)
-}
-
-/// What the older release has.
-async fn seed(archive: &Archive<Reader>, old: &Old, output: &mut CloneOutput<File>) -> Result<()> {
-    let reading = || format!("cannot read {}", old.path.display());
-    let file = File::open(&old.path).await.with_context(reading)?;
-    let mut chunks = archive.chunker_config().new_chunker(file.take(old.size));
-    while !output.is_empty()
-        && let Some(chunk) = chunks.next().await
-    {
-        let (_, chunk) = chunk.with_context(reading)?;
-        output.feed(&chunk.verify()).await.context("cannot write the slot")?;
-    }
-    Ok(())
 }
 
 fn told(error: ArchiveError<Error>) -> Error {
