@@ -46,8 +46,27 @@ need_cargo_tool() {
 run_tests() {
     # An error of a test tells its story by itself; a backtrace would bury it.
     export RUST_LIB_BACKTRACE=0
-    cargo nextest run --color never --no-fail-fast "$@" 2>&1 | awk -f ci/summary.awk
+    cargo nextest run --color never --no-fail-fast "$@" 2>&1 | repeat_summary
 }
+
+# repeat_summary: passes nextest's output on, line by line as it comes, and repeats its summary as `cargo test` would write it.
+# Summary [   1.234s] 12 tests run: 11 passed (1 slow), 1 failed, 3 skipped
+repeat_summary() {
+    local line took counts failed result
+    while IFS= read -r line; do
+        printf '%s\n' "$line"
+        [[ $line =~ Summary\ \[\ *([0-9.]+)s\].*tests?\ run:\ (.*) ]] || continue
+        took=${BASH_REMATCH[1]} counts=${BASH_REMATCH[2]}
+        failed=$(($(count failed) + $(count 'exec failed') + $(count 'timed out')))
+        result=ok
+        ((failed == 0)) || result=FAILED
+        printf 'test result: %s. %d passed; %d failed; 0 ignored; 0 measured; %d filtered out; finished in %ss\n' \
+            "$result" "$(count passed)" "$failed" "$(count skipped)" "$took"
+    done
+}
+
+# count WORD: how many of $counts are that.
+count() { [[ ", $counts" =~ ,\ ([0-9]+)\ $1 ]] && echo "${BASH_REMATCH[1]}" || echo 0; }
 
 # next_image TRILITH: builds the image once more under a newer version, for tests that upgrade a node to it.
 next_image() {

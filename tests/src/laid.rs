@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use gpt::GptConfig;
 use gpt::partition::Partition;
 use trilith_core::boot::RootHash;
+use trilith_core::release::Manifest;
 
 use crate::artifact;
 use crate::command::run;
@@ -21,12 +22,15 @@ use crate::operator::{Operator, version};
 const LOADERS: [&str; 2] = ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI"];
 /// Where systemd-boot looks for keys that it gives to firmware in setup mode (systemd-boot(7), "Secure Boot").
 const KEYS: &str = "loader/keys/auto";
+/// Where the updater stages systems.
+const STAGED: &str = "trilith/staged";
 /// The variables that they are for.
 const VARIABLES: [&str; 3] = ["PK", "KEK", "db"];
 
 /// The numbers of the partitions.
 const ESP: u32 = 1;
 const SLOT_A: [u32; 2] = [2, 3];
+const SLOT_B: [u32; 2] = [4, 5];
 
 const SECTOR: u64 = 512;
 /// How much is copied at a time.
@@ -36,37 +40,27 @@ const PIECE: usize = 4 << 20;
 /// signed for the release. With `enroll`, firmware in setup mode gets the operator's keys at the first start.
 pub fn lay(file: &Path, operator: &Operator, image: &Path, enroll: bool) -> Result<()> {
     divide(file)?;
-    let version = version(image)?;
-    let manifest = operator.manifest(&version)?;
-    let table = GptConfig::new().open(file).context("no partition table was made")?;
-    let parts = table.partitions().clone();
-    for (number, ending) in SLOT_A.into_iter().zip(["root", "verity"]) {
-        copy(&image.with_extension(ending), file, part(&parts, number)?)?;
-    }
-    name(file, &manifest.root_hash, &version.label())?;
-    let folder = file.parent().context("a disk without a folder")?;
-    let work = tempfile::tempdir_in(folder)?;
-    let esp = Esp {
-        image: format!("{}@@{}", file.display(), part(&parts, ESP)?.first_lba * SECTOR),
-        folder,
-    };
-    let system = work.path().join("system.efi");
-    fs::write(&system, operator.whole(&manifest.uki)?)?;
-    let loader = work.path().join("loader.efi");
-    fs::copy(operator.target(&manifest.loader.target)?, &loader)?;
+    let manifest = fill(file, SLOT_A, operator, image)?;
+    let esp = Esp::of(file)?;
+    esp.put_system(operator, &manifest, "EFI/Linux")?;
+    let loader = operator.target(&manifest.loader.target)?;
     for place in LOADERS {
         esp.put(&loader, place)?;
     }
-    esp.put(&system, &format!("EFI/Linux/{}.efi", version.label()))?;
     if enroll {
         let keys = operator.enroll()?;
         for name in VARIABLES.map(|name| format!("{name}.auth")) {
-            let key = work.path().join(&name);
-            fs::copy(keys.join(&name), &key)?;
-            esp.put(&key, &format!("{KEYS}/{name}"))?;
+            esp.put(&keys.join(&name), &format!("{KEYS}/{name}"))?;
         }
     }
     Ok(())
+}
+
+/// Stages the release of this image on such a disk as the updater leaves it: in slot B, with its system where no boot loader
+/// looks.
+pub fn stage(file: &Path, operator: &Operator, image: &Path) -> Result<()> {
+    let manifest = fill(file, SLOT_B, operator, image)?;
+    Esp::of(file)?.put_system(operator, &manifest, STAGED)
 }
 
 /// Makes a stick with this folder of releases on it, as a person does for nodes that reach no web server.
@@ -90,6 +84,23 @@ fn divide(file: &Path) -> Result<()> {
     repart.arg(format!("--definitions={}", definitions.display()));
     repart.args(["--empty=force", "--seed=random", "--dry-run=no", "--offline=yes", "--no-pager"]);
     run(repart.arg(file)).map(drop)
+}
+
+/// Fills a slot with the release of an image.
+fn fill(file: &Path, slot: [u32; 2], operator: &Operator, image: &Path) -> Result<Manifest> {
+    let version = version(image)?;
+    let manifest = operator.manifest(&version)?;
+    let parts = partitions(file)?;
+    for (number, ending) in slot.into_iter().zip(["root", "verity"]) {
+        copy(&image.with_extension(ending), file, part(&parts, number)?)?;
+    }
+    name(file, slot, &manifest.root_hash, &version.label())?;
+    Ok(manifest)
+}
+
+fn partitions(file: &Path) -> Result<BTreeMap<u32, Partition>> {
+    let table = GptConfig::new().open(file).context("no partition table was made")?;
+    Ok(table.partitions().clone())
 }
 
 fn part(parts: &BTreeMap<u32, Partition>, number: u32) -> Result<&Partition> {
@@ -118,11 +129,11 @@ fn copy(from: &Path, disk: &Path, to: &Partition) -> Result<()> {
     }
 }
 
-/// Gives slot A the release's label and UUIDs.
-fn name(disk: &Path, hash: &RootHash, label: &str) -> Result<()> {
+/// Gives a slot the release's label and UUIDs.
+fn name(disk: &Path, slot: [u32; 2], hash: &RootHash, label: &str) -> Result<()> {
     let mut table = GptConfig::new().writable(true).open(disk)?;
     let mut parts = table.partitions().clone();
-    for (number, uuid) in SLOT_A.into_iter().zip([hash.data(), hash.tree()]) {
+    for (number, uuid) in slot.into_iter().zip([hash.data(), hash.tree()]) {
         let part = parts.get_mut(&number).context("a slot is missing")?;
         (part.name, part.part_guid) = (label.to_owned(), uuid.parse()?);
     }
@@ -137,7 +148,20 @@ struct Esp<'a> {
     folder: &'a Path,
 }
 
-impl Esp<'_> {
+impl<'a> Esp<'a> {
+    fn of(disk: &'a Path) -> Result<Self> {
+        let parts = partitions(disk)?;
+        let start = part(&parts, ESP)?.first_lba * SECTOR;
+        let folder = disk.parent().context("a disk without a folder")?;
+        Ok(Self { image: format!("{}@@{start}", disk.display()), folder })
+    }
+
+    fn put_system(&self, operator: &Operator, manifest: &Manifest, place: &str) -> Result<()> {
+        let system = tempfile::NamedTempFile::new_in(self.folder)?;
+        fs::write(&system, operator.whole(&manifest.uki)?)?;
+        self.put(system.path(), &format!("{place}/{}.efi", manifest.version.label()))
+    }
+
     fn put(&self, from: &Path, to: &str) -> Result<()> {
         let mut above = String::from("::");
         let folders = to.rsplit_once('/').map(|(folders, _)| folders).unwrap_or_default();
@@ -148,7 +172,8 @@ impl Esp<'_> {
                 run(in_tools("mmd", &[self.folder])?.args(["-i", &self.image, &above]))?;
             }
         }
-        let mut mcopy = in_tools("mcopy", &[self.folder])?;
+        let source = from.parent().context("a file without a folder")?;
+        let mut mcopy = in_tools("mcopy", &[self.folder, source])?;
         run(mcopy.args(["-o", "-i", &self.image]).arg(from).arg(format!("::/{to}"))).map(drop)
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use tempfile::TempDir;
 use trilith_core::status::{NodeStatus, State};
 
 use crate::artifact;
@@ -20,6 +21,8 @@ pub struct Node<'a> {
     machine: Machine,
     cluster: &'a Cluster,
     id: u16,
+    /// Where the socket of the SSH connection is that commands share.
+    connection: TempDir,
 }
 
 impl<'a> Node<'a> {
@@ -51,12 +54,16 @@ impl<'a> Node<'a> {
 
     /// Switches on a machine that [`Node::spec`] describes, for the first time or again.
     pub fn switch_on(hardware: Hardware, cluster: &'a Cluster, id: u16) -> Result<Self> {
-        Ok(Self { machine: hardware.start()?, cluster, id })
+        Self::of(hardware.start()?, cluster, id)
     }
 
     /// Lets it go on from where it was frozen.
     pub fn thaw(hardware: Hardware, cluster: &'a Cluster, id: u16) -> Result<Self> {
-        Ok(Self { machine: hardware.thaw()?, cluster, id })
+        Self::of(hardware.thaw()?, cluster, id)
+    }
+
+    fn of(machine: Machine, cluster: &'a Cluster, id: u16) -> Result<Self> {
+        Ok(Self { machine, cluster, id, connection: TempDir::new()? })
     }
 
     /// Takes its power away.
@@ -119,9 +126,12 @@ impl<'a> Node<'a> {
         Ok(serde_json::from_str(&text)?)
     }
 
-    /// Runs a shell command on the node as root and returns its output.
+    /// Runs a shell command on the node as root and returns its output. A login takes seconds of an emulated processor, so
+    /// all such commands go through one (`ControlMaster`, `ssh_config(5)`).
     pub fn ssh(&self, command: &str) -> Result<String> {
-        run(self.ssh_command()?.arg(command))
+        let socket = format!("ControlPath={}", self.connection.path().join("ssh").display());
+        let shared = ["-o", "ControlMaster=auto", "-o", "ControlPersist=10", "-o", &socket];
+        run(self.ssh_with(&shared)?.arg(command))
     }
 
     /// Has it start again, as a person does, and waits until it is back as after [`Node::wait_booted`].
@@ -146,11 +156,17 @@ impl<'a> Node<'a> {
 
     /// The `ssh` command that reaches the node from this thread's network.
     pub fn ssh_command(&self) -> Result<Command> {
+        self.ssh_with(&[])
+    }
+
+    fn ssh_with(&self, options: &[&str]) -> Result<Command> {
         let mut ssh = Command::new("timeout");
         // Nobody else is on this network, and each boot of a fresh disk has new host keys.
         ssh.args(["300", "ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"])
             .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
-            .args(["-o", "LogLevel=ERROR", "-o", "ServerAliveInterval=5", "-i"])
+            .args(["-o", "LogLevel=ERROR", "-o", "ServerAliveInterval=5"])
+            .args(options)
+            .arg("-i")
             .arg(self.cluster.key())
             .arg(format!("root@{}", self.address()?));
         Ok(ssh)

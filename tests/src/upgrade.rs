@@ -161,11 +161,11 @@ pub fn running(node: &Node<'_>) -> Result<String> {
 /// Where the node stands now. The ESP is looked at for a moment only: others may want to mount it another way.
 pub fn look(node: &Node<'_>) -> Result<Ended> {
     let script = format!(
-        "set -e; . /etc/os-release; echo $IMAGE_VERSION; mkdir -p {ESP}; \
-         mount -t vfat /dev/disk/by-partlabel/trilith-esp {ESP}; \
+        "set -e; . /etc/os-release; echo $IMAGE_VERSION; \
          ls {ESP}/EFI/Linux > /run/test-systems || true; umount {ESP}; cat /run/test-systems; \
          echo ---; cat {FAILED} 2>/dev/null || true"
     );
+    mount_esp(node)?;
     let said = node.ssh(&script)?;
     let (first, failed) = said.split_once("---\n").context("an answer without its end")?;
     let mut lines = first.lines().map(str::to_owned);
@@ -180,7 +180,7 @@ pub fn look(node: &Node<'_>) -> Result<Ended> {
 /// Where the ESP is mounted to be looked at.
 pub const ESP: &str = "/run/test-esp";
 
-/// Mounts it to write to it. Updater and gate mount it as well, each in its own way and for a moment only.
+/// Mounts it. Updater and gate mount it as well, each in its own way and for a moment only.
 pub fn mount_esp(node: &Node<'_>) -> Result<()> {
     let mount = format!("mkdir -p {ESP} && mount -t vfat /dev/disk/by-partlabel/trilith-esp {ESP}");
     node.console().until("the ESP is free", REACTION, || node.ssh(&mount).map(drop))

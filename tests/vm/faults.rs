@@ -12,6 +12,7 @@ use std::env;
 use std::fmt::Write as _;
 
 use anyhow::{Result, ensure};
+use trilith_tests::upgrade::TRIAL;
 
 use bench::Bench;
 pub(crate) use bench::{checks_signatures, next_image};
@@ -21,10 +22,9 @@ use row::Row;
 /// Names of rows, with commas between them: nothing else is run then.
 const ONLY: &str = "TRILITH_FAULTS";
 
-/// What CI runs of it, in half an hour: the way forward, and a way back of each kind: by the firmware, by the gate, by what
-/// is on the disk when the power fails.
-const FAST: [&str; 4] =
-    ["no fault", "UKI signed by a stranger", "agent missing", "cut: half activated"];
+/// What CI runs of it, in half an hour: the way forward, and a way back of each kind: by the firmware, and by the gate. (The
+/// updater is ended at every step without a machine as well, in `updates`.)
+const FAST: [&str; 3] = ["no fault", "UKI signed by a stranger", "agent missing"];
 
 #[test]
 fn every_fault_with_secure_boot() -> Result<()> {
@@ -61,7 +61,11 @@ fn matrix(secure_boot: bool, wanted: impl Fn(&Case) -> bool) -> Result<()> {
         wrong.extend((!row.is_right()).then_some(case.name));
     }
     let recovered = rows.len() - wrong.len();
-    eprintln!("\n{}\n{table}{recovered} of {} as they should be\n", Row::HEAD, rows.len());
+    let (all, limit) = (rows.len(), TRIAL.as_secs());
+    eprintln!(
+        "\n{}\n{table}{recovered} of {all} as they should be, each within {limit} s\n",
+        Row::HEAD
+    );
     ensure!(wrong.is_empty(), "not as they should be: {wrong:?}");
     Ok(())
 }

@@ -182,8 +182,6 @@ fn assemble(cluster: &Cluster, switch: &Switch, stick: Option<&Disk>, id: u16) -
         bundle: if stick.is_some() { None } else { Some(cluster.bundle(id)?) },
         nics: vec![Nic { mac, tap, place: Place::Slot }],
         memory: MEMORY,
-        // Emulated processors that wait for each other's locks help nobody: three machines share what is there.
-        cores: 1,
         ..Spec::new(cluster.node(id)?.name.as_str())
     })
 }

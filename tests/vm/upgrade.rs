@@ -82,6 +82,7 @@ fn installed<'a>(
     let stick = Disk::new("STICK", Bus::Usb, Content::Fixed(releases));
     spec.disks = vec![Disk::empty(TARGET, Bus::Virtio, SIZE), stick];
     spec.bundle = Some(cluster.bundle(1)?);
+    spec.log = Some("upgrade".into());
     let hardware = Hardware::assemble(spec)?;
     lay(&hardware.file(TARGET)?, operator, image, true)?;
     let node = Node::switch_on(hardware, cluster, 1)?;

@@ -31,7 +31,8 @@ pub struct Spec {
     pub nics: Vec<Nic>,
     /// MiB.
     pub memory: u32,
-    /// Processors.
+    /// Processors. It has one if nobody says otherwise: emulated ones wait for each other's locks, and on a busy host they miss
+    /// each other's timers.
     pub cores: u32,
     /// Whether it has a TPM.
     pub tpm: bool,
@@ -56,7 +57,7 @@ impl Spec {
             bundle: None,
             nics: vec![],
             memory: 2048,
-            cores: 2,
+            cores: 1,
             tpm: false,
             secure_boot: false,
             clock: None,

@@ -12,14 +12,15 @@ use trilith_core::status::State;
 use trilith_core::version::Version;
 use trilith_tests::artifact;
 use trilith_tests::cluster::Cluster;
-use trilith_tests::laid::lay;
+use trilith_tests::laid::{lay, stage};
 use trilith_tests::machine::{BOOT, Bus, Disk, Hardware, REACTION, Spec};
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
 use trilith_tests::operator::{Operator, version};
 use trilith_tests::server::Server;
-use trilith_tests::upgrade::{self, Wish};
+use trilith_tests::upgrade::Wish;
 
+use super::cases::LIMIT;
 use crate::install::{SIZE, TARGET, cluster, the_firmware_starts_it_four_times};
 
 /// The new image: `ci/vm` builds it beside the other, of the same sources.
@@ -74,6 +75,7 @@ impl Bench {
         let cluster = cluster()?;
         let mut spec = Node::spec(&network, &cluster, 1)?;
         spec.secure_boot = secure_boot;
+        spec.log = Some(log("installation", secure_boot));
         spec.disks = vec![Disk::empty(TARGET, Bus::Virtio, SIZE)];
         let folder = TempDir::new_in(artifact::machines()?)?;
         let gateway = "10.10.0.254".parse()?;
@@ -119,7 +121,7 @@ impl Bench {
             trust: self.operator.trust()?,
             activate,
             back: false,
-            trial: 900,
+            trial: LIMIT,
         })
     }
 
@@ -137,11 +139,9 @@ impl Bench {
     }
 
     /// A node that goes on from there.
-    pub(crate) fn node(&self, start: Start, log: &str) -> Result<Node<'_>> {
-        let secure = if self.secure_boot { "secure" } else { "open" };
-        let log = format!("fault-{}-{secure}", log.replace([' ', ':', '/'], "-"));
+    pub(crate) fn node(&self, start: Start, row: &str) -> Result<Node<'_>> {
         let (frozen, cluster) = self.frozen(start)?;
-        Node::thaw(frozen.twin(&log)?, cluster, 1)
+        Node::thaw(frozen.twin(&log(row, self.secure_boot))?, cluster, 1)
     }
 
     /// Switches a row's machine on again, from cold.
@@ -151,21 +151,20 @@ impl Bench {
     }
 
     fn plain(&self) -> Result<&Hardware> {
-        once(&self.plain, || {
-            let mut spec = self.spec.clone();
-            spec.bundle = Some(self.cluster.bundle(1)?);
-            let node = self.install(spec, &self.cluster)?;
-            libvirt_answers(&node)?;
-            node.freeze()
-        })
+        once(&self.plain, || self.alone(Start::Plain))
     }
 
     fn staged(&self) -> Result<&Hardware> {
-        once(&self.staged, || {
-            let node = Node::thaw(self.plain()?.twin("fault-staging")?, &self.cluster, 1)?;
-            self.stage(&node)?;
-            node.freeze()
-        })
+        once(&self.staged, || self.alone(Start::Staged))
+    }
+
+    /// A hypervisor alone.
+    fn alone(&self, start: Start) -> Result<Hardware> {
+        let mut spec = self.spec.clone();
+        spec.bundle = Some(self.cluster.bundle(1)?);
+        let node = self.install(spec, start, &self.cluster)?;
+        libvirt_answers(&node)?;
+        node.freeze()
     }
 
     fn formed(&self) -> Result<&Hardware> {
@@ -174,20 +173,23 @@ impl Bench {
             spec.bundle = Some(self.solo.bundle(1)?);
             spec.disks.push(Disk::empty("OSD1", Bus::Nvme, 1000));
             spec.memory = 4096;
-            let node = self.install(spec, &self.solo)?;
+            let node = self.install(spec, Start::Formed, &self.solo)?;
             let start = Instant::now();
             node.console().until("all its quorums stand", FORMED, || stands(&node))?;
             eprintln!("all quorums of one stand after {} s", start.elapsed().as_secs());
-            self.stage(&node)?;
             node.freeze()
         })
     }
 
     /// A node that was installed with the old release, and has started.
-    fn install<'a>(&'a self, spec: Spec, cluster: &'a Cluster) -> Result<Node<'a>> {
-        let start = Instant::now();
+    fn install<'a>(&'a self, spec: Spec, start: Start, cluster: &'a Cluster) -> Result<Node<'a>> {
+        let begun = Instant::now();
         let hardware = Hardware::assemble(spec)?;
-        lay(&hardware.file(TARGET)?, &self.operator, &artifact::image()?, self.secure_boot)?;
+        let disk = hardware.file(TARGET)?;
+        lay(&disk, &self.operator, &artifact::image()?, self.secure_boot)?;
+        if start != Start::Plain {
+            stage(&disk, &self.operator, &next_image()?)?;
+        }
         let node = Node::switch_on(hardware, cluster, 1)?;
         node.console().wait("trilithd: network converged", BOOT)?;
         node.wait_converged()?;
@@ -198,19 +200,15 @@ impl Bench {
             checks_signatures(&node)? == self.secure_boot,
             "Secure Boot is not as it should be"
         );
-        eprintln!("installed and started after {} s", start.elapsed().as_secs());
+        eprintln!("{start:?}: started after {} s", begun.elapsed().as_secs());
         Ok(node)
     }
+}
 
-    /// Stages the new release, as a person would see it done.
-    fn stage(&self, node: &Node<'_>) -> Result<()> {
-        let start = Instant::now();
-        upgrade::wish(node, &self.wish(false)?)?;
-        upgrade::wait_staged(node, &self.new)?;
-        eprintln!("{} is staged after {} s", self.new, start.elapsed().as_secs());
-        upgrade::unwish(node)?;
-        node.ssh("sync").map(drop)
-    }
+/// What the log of such a machine is called: both halves of the matrix may run at once.
+fn log(what: &str, secure_boot: bool) -> String {
+    let secure = if secure_boot { "secure" } else { "open" };
+    format!("fault-{}-{secure}", what.replace([' ', ':', '/'], "-"))
 }
 
 /// The value, made if it is not there yet.

@@ -100,10 +100,23 @@ impl Ends {
     }
 }
 
-/// The seconds that a boot may take to prove itself where it will not.
-pub(crate) const LIMIT: u64 = 150;
+/// The seconds that a boot may take to prove itself, where nobody says otherwise.
+pub(crate) const LIMIT: u64 = 900;
+/// The same where it will not.
+const SHORT_LIMIT: u64 = 150;
 /// The same of a coordinator, whose services take that long to come up.
-pub(crate) const FORMED_LIMIT: u64 = 420;
+const FORMED_LIMIT: u64 = 420;
+
+impl Case {
+    /// The seconds that the new release has to prove itself.
+    pub(crate) fn limit(&self) -> u64 {
+        match (&self.fault, self.start) {
+            (Fault::System(_) | Fault::Slot(_), Start::Formed) => FORMED_LIMIT,
+            (Fault::System(_) | Fault::Slot(_), _) => SHORT_LIMIT,
+            _ => LIMIT,
+        }
+    }
+}
 
 fn case(name: &'static str, fault: Fault, ends: Ends) -> Case {
     Case { name, start: Start::Staged, fault, ends, why: "", shows: "" }
@@ -162,7 +175,7 @@ fn node() -> Vec<Case> {
     vec![
         from(Start::Plain, case("ESP full", Fault::Refused(FILL_ESP, "are free"), Ends::Old)),
         // It is staged: what is missing is room to write down what the node is part of.
-        case("/var full", Fault::Refused(FILL_VAR, ""), Ends::Old),
+        case("/var full", Fault::Refused(FILL_VAR, "No space left"), Ends::Old),
     ]
 }
 

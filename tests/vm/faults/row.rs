@@ -12,7 +12,7 @@ use trilith_tests::uki::Uki;
 use trilith_tests::upgrade::{self, ESP, Ended};
 
 use super::bench::{Bench, Start};
-use super::cases::{Case, Cut, FORMED_LIMIT, Fault, File, LIMIT, System, When};
+use super::cases::{Case, Cut, Fault, File, System, When};
 use crate::install::TARGET;
 
 /// How a row came out.
@@ -36,7 +36,8 @@ impl Row {
 
     /// Runs it.
     pub(crate) fn run(bench: &Bench, case: &Case) -> Self {
-        eprintln!("--- {}", case.name);
+        // Both halves of the matrix may speak at once.
+        eprintln!("--- {}, Secure Boot {}", case.name, on_or_off(bench.secure_boot));
         let mut start = Instant::now();
         let outcome = outcome(bench, case, &mut start);
         let (name, secure_boot) = (case.name, bench.secure_boot);
@@ -52,8 +53,7 @@ impl Row {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, secure_boot, seconds, outcome } = self;
-        let secure = if *secure_boot { "on" } else { "off" };
-        write!(f, "{name:<26} {secure:<12} ")?;
+        write!(f, "{name:<26} {:<12} ", on_or_off(*secure_boot))?;
         match outcome {
             Ok(Outcome { new, why }) => {
                 let ended = if *new { "new" } else { "old" };
@@ -62,6 +62,10 @@ impl fmt::Display for Row {
             Err(error) => write!(f, "WRONG     {seconds:>7}  {error:#}"),
         }
     }
+}
+
+fn on_or_off(secure_boot: bool) -> &'static str {
+    if secure_boot { "on" } else { "off" }
 }
 
 /// `start` is set anew when the node leaves the old release, or is told what it cannot do.
@@ -195,7 +199,7 @@ fn tried(
     (url, tries): (Option<String>, u32),
     start: &mut Instant,
 ) -> Result<Ended> {
-    let limit = if case.start == Start::Formed { FORMED_LIMIT } else { LIMIT };
+    let limit = case.limit();
     let fetch = url.map(|url| {
         format!(
             "python3 -c 'import shutil, sys, urllib.request as u; \
