@@ -6,11 +6,12 @@ use std::fs::{self, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use trilith_core::update::State;
@@ -97,18 +98,19 @@ impl Other {
     }
 }
 
-/// The program that reads slots, as its socket starts it. It needs nothing of the network.
+/// The program that reads slots, as its socket starts it: again whenever it has ended because nobody asked. It needs nothing
+/// of the network.
 struct Share(Child);
 
 impl Share {
     fn signal(&self, signal: Signal) -> Result<()> {
-        Ok(kill(Pid::from_raw(i32::try_from(self.0.id())?), signal)?)
+        Ok(killpg(Pid::from_raw(i32::try_from(self.0.id())?), signal)?)
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let _gone = self.0.kill();
+        let _gone = self.signal(Signal::SIGKILL);
         let _status = self.0.wait();
     }
 }
@@ -117,13 +119,13 @@ fn share(folder: &Path) -> Result<Share> {
     let socket: PathBuf = folder.join("run/trilith-share.sock");
     let listener = OwnedFd::from(UnixListener::bind(&socket)?);
     let script = format!(
-        "mount --bind {} /run && exec {}",
+        "mount --bind {} /run && while {}; do :; done",
         folder.join("run").display(),
         artifact::program("trilith-share")?.display()
     );
     let mut command = Command::new("unshare");
     command.args(["--mount", "--net", "sh", "-c", &script]).stdin(Stdio::from(listener));
-    command.spawn().map(Share).context("cannot start trilith-share")
+    command.process_group(0).spawn().map(Share).context("cannot start trilith-share")
 }
 
 /// Node 1, which wishes for 1.0-2, and its agent.
