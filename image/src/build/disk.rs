@@ -13,7 +13,7 @@ use super::mkosi;
 use super::packages::Packages;
 use super::place::{self, Place};
 use super::progress::Progress;
-use super::release::Release;
+use super::release::{Release, SEED};
 use super::site::Site;
 use super::tools::Tools;
 use crate::exec;
@@ -36,7 +36,7 @@ impl Parts<'_> {
     /// The key of the image: it changes with everything that the image is made from.
     pub(crate) fn key(&self, place: &Place) -> Result<String> {
         let Self { release, packages, initrd, agent, site } = self;
-        let mut key = Key::new("image 1").text(&packages.key);
+        let mut key = Key::new("image 2").text(&packages.key);
         key = key.text(&release.name()).text(&release.epoch.to_string());
         key = key
             .tree(initrd)?
@@ -78,7 +78,7 @@ pub(crate) fn make(
     }
     command.arg(format!("--image-version={}", release.version));
     command.arg(format!("--source-date-epoch={}", release.epoch));
-    command.arg(format!("--seed={}", release.seed()));
+    command.arg(format!("--seed={SEED}"));
     // Nothing is fetched any more.
     command.args(["--cache-only=always", "--output-dir"]).arg(&output).args(["--force", "build"]);
     exec::run(&mut command, &place.log("image"), mkosi::SHOWN)?;
