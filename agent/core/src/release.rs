@@ -17,7 +17,7 @@ use crate::boot::RootHash;
 use crate::names::Sha256;
 use crate::version::Version;
 
-/// The most bytes of a part that one piece of a delta makes: what a node holds in memory of the new.
+/// The most bytes of a part that one piece of a delta makes, unless it is a frame: what a node holds in memory of the new.
 pub const PIECE: u64 = 32 << 20;
 /// The most bytes of the old part that a piece refers to: what a node holds in memory of the old.
 pub const REFERENCE: u64 = 96 << 20;
@@ -144,6 +144,19 @@ pub struct Piece {
     pub size: u64,
     /// What the frame is.
     pub sha256: Sha256,
+    /// Both stretches are frames of zstd themselves, and the piece makes what is in the one of what is in the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<Inside>,
+}
+
+/// What is in two frames, at most [`PIECE`] and [`REFERENCE`] together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inside {
+    /// How many bytes are in the one of the old part.
+    pub reads: u64,
+    /// How many bytes are in the one that it makes.
+    pub makes: u64,
 }
 
 /// Why one release may not take the place of another.

@@ -2,7 +2,7 @@
 //!
 //! zstd's own `--patch-from` makes one frame whose reader holds all of the old part and all of the new one in memory, more
 //! than 2 GiB for a root. Here each piece refers to the stretch of the old part that has most of its blocks. Files come in
-//! the same order in both, so little lies outside of it.
+//! the same order in both, so little lies outside of it. Frames in a system's initrd are compared by what is in them.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,18 +11,23 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use sha2::{Digest as _, Sha256};
 use trilith_core::names;
-use trilith_core::release::{PIECE, Piece, REFERENCE, WINDOW};
+use trilith_core::release::{Inside, PIECE, Piece, REFERENCE, WINDOW};
 use zstd::stream::raw::CParameter;
 use zstd::stream::read::Decoder;
 use zstd::stream::write::Encoder;
 
+mod stretches; // what each piece makes
+#[cfg(test)]
+mod tests;
+
 use crate::build::hex;
+use stretches::Stretch;
 
 /// Files begin on its boundaries in a root (erofs).
 const BLOCK: usize = 4096;
@@ -30,18 +35,33 @@ const BLOCK: usize = 4096;
 /// How finely stretches of the old part are told apart, in bytes.
 const STRETCH: u64 = 1 << 20;
 
+/// What the parts are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Systems, with frames in their initrds.
+    System,
+    /// Roots, or hash trees.
+    Other,
+}
+
 /// Writes what makes `new` out of `old`.
-pub(super) fn make(old: &Path, new: &Path, output: &Path, level: i32) -> Result<Vec<Piece>> {
+pub(super) fn make(
+    kind: Kind,
+    (old, new): (&Path, &Path),
+    output: &Path,
+    level: i32,
+) -> Result<Vec<Piece>> {
     let (old, new) = (Old::read(old)?, Part::open(new)?);
-    let count = new.size.div_ceil(PIECE);
-    let (next, done) = (AtomicU64::new(0), Mutex::new(HashMap::new()));
+    let stretches = match kind {
+        Kind::System => stretches::system(&old.part, &new)?,
+        Kind::Other => stretches::plain(0..new.size).collect(),
+    };
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(HashMap::new()));
     let work = || -> Result<()> {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= count {
-                return Ok(());
-            }
-            let piece = piece(&old, &new, number * PIECE, level)?;
+            let Some(stretch) = stretches.get(number) else { return Ok(()) };
+            let piece = piece(&old, &new, stretch, level)?;
             let mut done = done.lock().map_err(|_| anyhow!("a thread has failed"))?;
             done.insert(number, piece);
         }
@@ -56,7 +76,7 @@ pub(super) fn make(old: &Path, new: &Path, output: &Path, level: i32) -> Result<
     let mut done = done.into_inner().map_err(|_| anyhow!("a thread has failed"))?;
     let mut file = File::create(output)?;
     let mut pieces = Vec::new();
-    for number in 0..count {
+    for number in 0..stretches.len() {
         let (piece, frame) = done.remove(&number).context("a piece is missing")?;
         file.write_all(&frame)?;
         pieces.push(piece);
@@ -65,10 +85,21 @@ pub(super) fn make(old: &Path, new: &Path, output: &Path, level: i32) -> Result<
 }
 
 /// Makes one piece, and undoes it to see that it is right.
-fn piece(old: &Old, new: &Part, at: u64, level: i32) -> Result<(Piece, Vec<u8>)> {
-    let content = new.read(at, PIECE.min(new.size - at))?;
-    let from = old.best(&content, at);
-    let prefix = old.part.read(from, REFERENCE.min(old.part.size - from))?;
+fn piece(old: &Old, new: &Part, stretch: &Stretch, level: i32) -> Result<(Piece, Vec<u8>)> {
+    let (at, makes) = (stretch.lies.start, stretch.lies.end - stretch.lies.start);
+    let mut content = new.read(at, makes)?;
+    let reads = stretch.frame.clone().unwrap_or_else(|| {
+        let from = old.best(&content, at);
+        from..(from + REFERENCE).min(old.part.size)
+    });
+    let (from, reads) = (reads.start, reads.end - reads.start);
+    let mut prefix = old.part.read(from, reads)?;
+    let mut inside = None;
+    if stretch.frame.is_some() {
+        prefix = zstd::decode_all(prefix.as_slice()).context("cannot decompress an old frame")?;
+        content = zstd::decode_all(content.as_slice()).context("cannot decompress a frame")?;
+        inside = Some(Inside { reads: prefix.len() as u64, makes: content.len() as u64 });
+    }
     let frame = compress(&content, &prefix, level).context("cannot compress a piece")?;
     let mut again = Vec::with_capacity(content.len());
     let mut decoder = Decoder::with_ref_prefix(frame.as_slice(), &prefix)?;
@@ -76,8 +107,8 @@ fn piece(old: &Old, new: &Part, at: u64, level: i32) -> Result<(Piece, Vec<u8>)>
     decoder.read_to_end(&mut again)?;
     ensure!(again == content, "a piece does not make what it was made from");
     let sha256 = names::Sha256::try_from(hex(&Sha256::digest(&frame)))?;
-    let (makes, reads, size) = (content.len() as u64, prefix.len() as u64, frame.len() as u64);
-    Ok((Piece { makes, from, reads, size, sha256 }, frame))
+    let size = frame.len() as u64;
+    Ok((Piece { makes, from, reads, size, sha256, inside }, frame))
 }
 
 fn compress(content: &[u8], prefix: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
@@ -159,6 +190,3 @@ fn known_by(block: &[u8]) -> u64 {
     block.hash(&mut hasher);
     hasher.finish()
 }
-
-#[cfg(test)]
-mod tests;

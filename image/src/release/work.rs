@@ -185,16 +185,16 @@ impl Making<'_> {
         (ending, new): &(&str, PathBuf),
         repository: &Repository,
     ) -> Result<Option<Delta>> {
-        let part = match *ending {
-            "efi" => &old.uki,
-            "root" => &old.root,
-            _ => &old.verity,
+        let (kind, part) = match *ending {
+            "efi" => (delta::Kind::System, &old.uki),
+            "root" => (delta::Kind::Other, &old.root),
+            _ => (delta::Kind::Other, &old.verity),
         };
         let unpacked = self.folder.join("old");
         unpack(&repository.file(&part.whole.target)?, &unpacked)
             .with_context(|| format!("cannot unpack {}", part.whole.target))?;
         let path = self.folder.join("delta");
-        let pieces = delta::make(&unpacked, new, &path, self.options.level)?;
+        let pieces = delta::make(kind, (&unpacked, new), &path, self.options.level)?;
         fs::remove_file(&unpacked).context("cannot remove an old part")?;
         let size = fs::metadata(&path).context("cannot measure what differs")?.len();
         let target = self.name(&format!("{ending}.zst"));

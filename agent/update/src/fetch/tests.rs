@@ -7,7 +7,7 @@ use std::io::Write as _;
 use anyhow::bail;
 use ring::digest::digest;
 use tempfile::TempDir;
-use trilith_core::release::{Base, Chunks, Delta, Download, Piece};
+use trilith_core::release::{Base, Chunks, Delta, Download, Inside, PIECE, Piece, REFERENCE};
 use trilith_core::update;
 
 use super::*;
@@ -48,22 +48,39 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
+fn differs(old: &[u8], new: &[u8]) -> Vec<u8> {
+    let mut encoder = zstd::stream::write::Encoder::with_ref_prefix(Vec::new(), 3, old).unwrap();
+    encoder.long_distance_matching(true).unwrap();
+    encoder.write_all(new).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn packed(content: &[u8]) -> Vec<u8> {
+    let mut encoder = trilith_frame::encoder(Vec::new()).unwrap();
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
 impl World {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("source/targets")).unwrap();
         let old = noise(1, SIZE);
         let mut new = old.clone();
         for at in [5, MAKES + 5, 2 * MAKES + 5] {
             new[at..at + 20_000].copy_from_slice(&noise(at as u64, 20_000));
         }
-        fs::write(folder.path().join("old"), &old).unwrap();
+        Self::of(&old, new)
+    }
+
+    fn of(old: &[u8], new: Vec<u8>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("source/targets")).unwrap();
+        fs::write(folder.path().join("old"), old).unwrap();
         let source = update::Source::Folder(folder.path().join("source").display().to_string());
         let whole = zstd::encode_all(new.as_slice(), 3).unwrap();
         let download =
             |target: &str, size: usize| Download { target: target.into(), size: size as u64 };
         let part = Part {
-            size: SIZE as u64,
+            size: new.len() as u64,
             sha256: known_by(&new),
             whole: download("whole", whole.len()),
             chunks: None,
@@ -91,25 +108,45 @@ impl World {
         let old = fs::read(self.at("old")).unwrap();
         let (mut all, mut pieces) = (Vec::new(), Vec::new());
         for content in self.new.chunks(MAKES) {
-            let mut encoder =
-                zstd::stream::write::Encoder::with_ref_prefix(Vec::new(), 3, &old).unwrap();
-            encoder.long_distance_matching(true).unwrap();
-            encoder.write_all(content).unwrap();
-            let frame = encoder.finish().unwrap();
+            let frame = differs(&old, content);
             pieces.push(Piece {
                 makes: content.len() as u64,
                 from: 0,
                 reads: SIZE as u64,
                 size: frame.len() as u64,
                 sha256: known_by(&frame),
+                inside: None,
             });
             all.extend(frame);
         }
-        let download = Download { target: "delta".into(), size: all.len() as u64 };
+        self.deltas(pieces, &all);
+        self
+    }
+
+    fn deltas(&mut self, pieces: Vec<Piece>, content: &[u8]) {
+        let download = Download { target: "delta".into(), size: content.len() as u64 };
         let base = Base { version: "1".parse().unwrap(), root_hash: root("1") };
         self.part.deltas.push(Delta { base, download, pieces });
-        self.target("delta", &all);
-        self
+        self.target("delta", content);
+    }
+
+    /// Old and new are frames, and the delta is one of what is in them. `change` makes the piece another one.
+    fn with_frames(change: impl Fn(&mut Piece)) -> Self {
+        let old = noise(1, SIZE);
+        let new = [&old[..MAKES], b"news", &old[MAKES..]].concat();
+        let (frame, packed_old, packed_new) = (differs(&old, &new), packed(&old), packed(&new));
+        let mut piece = Piece {
+            makes: packed_new.len() as u64,
+            from: 0,
+            reads: packed_old.len() as u64,
+            size: frame.len() as u64,
+            sha256: known_by(&frame),
+            inside: Some(Inside { reads: old.len() as u64, makes: new.len() as u64 }),
+        };
+        change(&mut piece);
+        let mut world = Self::of(&packed_old, packed_new);
+        world.deltas(vec![piece], &frame);
+        world
     }
 
     /// Adds chunks.
@@ -147,7 +184,11 @@ impl World {
         let mut fetch = Fetch { source, releases, neighbours: None, folder, memory, tell: &tell };
         let mut to = Place::file(&self.at("new")).unwrap();
         to.room = room;
-        let old = Old { root_hash: root("1"), path: self.at("old"), size: SIZE as u64 };
+        let old = Old {
+            root_hash: root("1"),
+            path: self.at("old"),
+            size: fs::metadata(self.at("old")).unwrap().len(),
+        };
         let before = self.source.fetched();
         let done = block_on(fetch.part("root", &self.part, &to, Some(&old)));
         (done, self.source.fetched() - before)
@@ -159,7 +200,7 @@ impl World {
 
     #[track_caller]
     fn is_there(&self) {
-        assert!(fs::read(self.at("new")).unwrap()[..SIZE] == self.new);
+        assert!(fs::read(self.at("new")).unwrap()[..self.new.len()] == self.new);
     }
 }
 
@@ -177,6 +218,33 @@ fn by_a_delta_cut_off_after_every_piece() {
     world.is_there();
     assert_eq!(all, world.part.deltas[0].download.size, "nothing twice");
     assert_eq!(world.fetch(u64::MAX, ROOM).1, 0, "it is there");
+}
+
+#[test]
+fn a_frame_is_made_again_of_what_differs_in_it() {
+    let world = World::with_frames(|_| {});
+    let (done, fetched) = world.fetch(u64::MAX, ROOM);
+    done.unwrap();
+    world.is_there();
+    assert!(fetched < 1000, "{fetched}");
+}
+
+#[test]
+fn a_frame_that_is_another_one_or_too_large_is_not_made() {
+    let lies: [fn(&mut Piece); 5] = [
+        |it| it.inside = Some(Inside { reads: REFERENCE, makes: PIECE + 1 }),
+        |it| it.inside = Some(Inside { reads: SIZE as u64 + 1, makes: SIZE as u64 + 4 }),
+        |it| it.inside = Some(Inside { reads: SIZE as u64, makes: SIZE as u64 + 3 }),
+        |it| it.inside = Some(Inside { reads: SIZE as u64, makes: SIZE as u64 + 5 }),
+        |it| it.reads -= 1,
+    ];
+    for lie in lies {
+        let world = World::with_frames(lie);
+        let (done, fetched) = world.fetch(u64::MAX, ROOM);
+        done.unwrap();
+        world.is_there();
+        assert!(fetched >= world.whole(), "{fetched}");
+    }
 }
 
 #[test]
