@@ -27,7 +27,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 pub(crate) fn figures(table: &mut Table, rounds: usize) -> Result<()> {
     let (old, new) = images()?;
-    let operator = Operator::kept(&[&old, &new])?;
+    let operator = Operator::kept_for_users(&[&old, &new])?;
     let (from, to) = (version(&old)?, version(&new)?);
     let network = Network::isolate()?;
     let cluster = Cluster::sample(&artifact::cluster("homelab.yaml"))?;

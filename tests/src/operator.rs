@@ -24,18 +24,29 @@ const KEPT: Duration = Duration::from_hours(24);
 #[derive(Debug)]
 pub struct Operator {
     folder: PathBuf,
+    /// How hard zstd works; `None`: as for a user.
+    level: Option<&'static str>,
     /// Removes the folder at the end, unless it is kept.
     _temporary: Option<TempDir>,
 }
 
 impl Operator {
-    /// The one whose releases are kept, with a release of each of these images in it.
+    /// The one whose releases are kept, with a release of each of these images in it. They are made fast rather than small.
     pub fn kept(images: &[&Path]) -> Result<Self> {
-        let folder = artifact::machines()?.join("operator");
+        Self::at_hand("operator", Some(FAST), images)
+    }
+
+    /// The same with releases as users make them, which takes some minutes each.
+    pub fn kept_for_users(images: &[&Path]) -> Result<Self> {
+        Self::at_hand("operator-for-users", None, images)
+    }
+
+    fn at_hand(name: &str, level: Option<&'static str>, images: &[&Path]) -> Result<Self> {
+        let folder = artifact::machines()?.join(name);
         // Two tests may run at once: what one of them finds in order is not made anew by the other.
         let lock = File::create(folder.with_extension("lock"))?;
         lock.lock().context("cannot wait for the kept releases")?;
-        let operator = Self { folder, _temporary: None };
+        let operator = Self { folder, level, _temporary: None };
         if operator.is_of_use() && operator.release_all(images).is_ok() {
             return Ok(operator);
         }
@@ -51,7 +62,7 @@ impl Operator {
     pub fn new() -> Result<Self> {
         let temporary = TempDir::new()?;
         let folder = temporary.path().canonicalize()?;
-        let operator = Self { folder, _temporary: Some(temporary) };
+        let operator = Self { folder, level: Some(FAST), _temporary: Some(temporary) };
         operator.make_keys()?;
         Ok(operator)
     }
@@ -59,7 +70,8 @@ impl Operator {
     /// Another one with the same keys, who serves the same releases: what is signed or replaced here is not there.
     pub fn twin(&self) -> Result<Self> {
         let temporary = TempDir::new_in(artifact::machines()?)?;
-        let twin = Self { folder: temporary.path().canonicalize()?, _temporary: Some(temporary) };
+        let folder = temporary.path().canonicalize()?;
+        let twin = Self { folder, level: self.level, _temporary: Some(temporary) };
         let copied = ["keys", "safe", IDENTITY].map(|name| self.at(name));
         run(Command::new("cp").arg("--archive").args(copied).arg(&twin.folder))?;
         fs::create_dir(twin.releases())?;
@@ -126,7 +138,8 @@ impl Operator {
         for (version, image) in images {
             let build = TempDir::new_in(&self.folder)?;
             gather(image, &version, build.path())?;
-            let mut release = self.trilith(&["release", "--level", LEVEL])?;
+            let mut release = self.trilith(&["release"])?;
+            release.args(self.level.map(|level| format!("--level={level}")));
             release.arg(build.path()).arg("--into").arg(self.releases());
             release.arg("--tools").arg(artifact::tools()?);
             self.open(&mut release);
@@ -217,8 +230,8 @@ fn gather(image: &Path, version: &Version, into: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Fast rather than small.
-const LEVEL: &str = "1";
+/// The level at which zstd is done soonest.
+const FAST: &str = "1";
 /// What opens the keys.
 const IDENTITY: &str = "identity";
 

@@ -17,6 +17,8 @@ use trilith_tests::machine::in_tools;
 use trilith_tests::operator;
 use trilith_tests::program::Program;
 
+use crate::faults::next_image;
+
 /// An operator whose commands are looked at one by one.
 pub(super) struct Operator(operator::Operator);
 
@@ -116,6 +118,19 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// mkosi's zstd and the library are of one version, and so what differs between two systems is told of what is in their
+/// initrds: the packages' part, and the kernel's modules.
+#[test]
+fn initrds_of_images_are_made_again() -> Result<()> {
+    let (image, next) = (artifact::image()?, next_image()?);
+    let operator = operator::Operator::kept(&[&image, &next])?;
+    let manifest = operator.manifest(&operator::version(&next)?)?;
+    let delta = manifest.uki.deltas.first().context("there is no delta")?;
+    let inside = delta.pieces.iter().filter(|piece| piece.inside.is_some()).count();
+    ensure!(inside == 2, "{:?}", delta.pieces);
+    Ok(())
 }
 
 #[test]

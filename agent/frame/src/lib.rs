@@ -1,7 +1,7 @@
 //! Frames of zstd (RFC 8878) that a release and its nodes make alike, byte for byte.
 //!
 //! In a frame every changed byte changes the rest. So what differs between two systems is told of what is in the frames of
-//! their initrds, and the node compresses it again. mkosi has made them with the program `zstd -3 -T0`; the library gives the
+//! their initrds, and the node compresses it again. mkosi has made them with the program `zstd -8 -T0`; the library gives the
 //! same bytes if it is of the same version, 1.5.7 in Debian 13. A release says so of no frame that was not made again first.
 
 use std::io::{self, Write};
@@ -9,8 +9,9 @@ use std::io::{self, Write};
 use zstd::stream::raw::CParameter;
 use zstd::stream::write::Encoder;
 
-/// What mkosi asks for if nothing else is set (mkosi.conf: `CompressLevel=`).
-const LEVEL: i32 = 3;
+/// What mkosi is told (mkosi.conf and overlays/initrd/mkosi.conf: `CompressLevel=`). The highest one with which a worker takes
+/// 8 MiB at a time, and not 16: a node has little memory for this.
+const LEVEL: i32 = 8;
 
 /// Compresses what is written to it, as mkosi would.
 ///

@@ -37,48 +37,55 @@ pub(super) fn system(old: &Part, new: &Part) -> Result<Vec<Stretch>> {
     let (mut stretches, mut at) = (Vec::new(), 0);
     // Systems are put together alike: the first one takes the place of the first.
     for (before, frame) in frames(&old).zip(frames(&new)) {
-        if !is_made_again(&old[before.clone()], &new[frame.clone()])? {
+        if !is_made_again(&before, &frame, &new)? {
             continue;
         }
-        let lies = frame.start as u64..frame.end as u64;
-        stretches.extend(plain(at..lies.start));
-        at = lies.end;
-        let before = before.start as u64..before.end as u64;
-        stretches.push(Stretch { lies, frame: Some(before) });
+        stretches.extend(plain(at..frame.lies.start as u64));
+        at = frame.lies.end as u64;
+        stretches.push(Stretch { lies: wide(&frame.lies), frame: Some(wide(&before.lies)) });
     }
     stretches.extend(plain(at..new.len() as u64));
     Ok(stretches)
 }
 
-/// Where frames lie.
-fn frames(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
+fn wide(range: &Range<usize>) -> Range<u64> {
+    range.start as u64..range.end as u64
+}
+
+/// A frame in a system.
+struct Frame {
+    lies: Range<usize>,
+    content: Vec<u8>,
+}
+
+fn frames(system: &[u8]) -> impl Iterator<Item = Frame> {
     let mut at = 0;
     std::iter::from_fn(move || {
         loop {
-            at += bytes.get(at..)?.windows(MAGIC.len()).position(|it| it == MAGIC)?;
-            let from = at;
-            match find_frame_compressed_size(&bytes[from..]) {
-                Ok(size) if size >= LEAST => {
-                    at += size;
-                    return Some(from..at);
-                }
-                _ => at += 1,
+            at += system.get(at..)?.windows(MAGIC.len()).position(|it| it == MAGIC)?;
+            if let Some(frame) = frame(system, at) {
+                at = frame.lies.end;
+                return Some(frame);
             }
+            // Programs that read frames have the number in them, too.
+            at += 1;
         }
     })
 }
 
+fn frame(system: &[u8], at: usize) -> Option<Frame> {
+    let size = find_frame_compressed_size(&system[at..]).ok().filter(|size| *size >= LEAST)?;
+    let lies = at..at + size;
+    let content = zstd::decode_all(&system[lies.clone()]).ok()?;
+    Some(Frame { lies, content })
+}
+
 /// Whether a node gets the same frame out of what is in it, and has the memory for it.
-fn is_made_again(old: &[u8], new: &[u8]) -> Result<bool> {
-    let (Ok(before), Ok(content)) = (zstd::decode_all(old), zstd::decode_all(new)) else {
-        return Ok(false);
-    };
-    if (before.len() + content.len()) as u64 > PIECE + REFERENCE {
+fn is_made_again(before: &Frame, frame: &Frame, system: &[u8]) -> Result<bool> {
+    if (before.content.len() + frame.content.len()) as u64 > PIECE + REFERENCE {
         return Ok(false);
     }
-    let mut again = Vec::with_capacity(new.len());
-    let mut encoder = trilith_frame::encoder(&mut again).context("cannot compress")?;
-    encoder.write_all(&content).context("cannot compress")?;
-    encoder.finish().context("cannot compress")?;
-    Ok(again == new)
+    let mut encoder = trilith_frame::encoder(Vec::new()).context("cannot compress")?;
+    encoder.write_all(&frame.content).context("cannot compress")?;
+    Ok(encoder.finish().context("cannot compress")? == system[frame.lies.clone()])
 }
