@@ -1,5 +1,8 @@
 //! A release, as its manifest tells it: what it is, from where one may come to it and go back, and how each of its parts
-//! can be had. `trilith release` writes it, a target of the release's signed metadata; nodes read it.
+//! can be had. `trilith release` writes it, a target of the release's signed metadata; nodes read it, also those of older
+//! releases: fields may be added, and a reader leaves unknown ones alone. What an older node must not overlook is said by
+//! `min_from` or by a format. Whatever it makes of a delta that it does not understand is not what the part's hash says, and
+//! it goes another way.
 
 mod formats; // what is kept in /var, and who can read it
 #[cfg(test)]
@@ -26,7 +29,6 @@ pub const WINDOW: u32 = 27;
 
 /// What a release says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// Its version.
     pub version: Version,
@@ -57,7 +59,6 @@ pub struct Manifest {
 
 /// A file that goes into a slot or onto the ESP, and the ways to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Part {
     /// Its size, in bytes.
     pub size: u64,
@@ -75,7 +76,6 @@ pub struct Part {
 
 /// A target of the metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Download {
     /// Its name.
     pub target: String,
@@ -85,7 +85,6 @@ pub struct Download {
 
 /// An archive of chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Chunks {
     /// All of it.
     pub archive: Download,
@@ -96,7 +95,6 @@ pub struct Chunks {
 
 /// An older release as a source of chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Seed {
     /// Which one.
     pub base: Base,
@@ -106,7 +104,6 @@ pub struct Seed {
 
 /// An older release. Two builds may have one version, so it is known by its root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Base {
     /// Its version.
     pub version: Version,
@@ -120,7 +117,6 @@ pub struct Base {
 /// stands for itself, so that it takes little memory, is checked before it is used, and nothing is fetched twice after an
 /// interruption.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Delta {
     /// The older release.
     pub base: Base,
@@ -132,7 +128,6 @@ pub struct Delta {
 
 /// One frame of zstd, with a stretch of the old part as its prefix (`zstd --patch-from`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Piece {
     /// How many bytes of the part it makes, at most [`PIECE`].
     pub makes: u64,
@@ -151,7 +146,6 @@ pub struct Piece {
 
 /// What is in two frames, at most [`PIECE`] and [`REFERENCE`] together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Inside {
     /// How many bytes are in the one of the old part.
     pub reads: u64,
@@ -218,7 +212,7 @@ impl Manifest {
     /// Reads one.
     ///
     /// # Errors
-    /// It is none, or of a newer kind.
+    /// It is none.
     pub fn parse(text: &str) -> Result<Self, serde_yaml::Error> {
         serde_yaml::from_str(text)
     }

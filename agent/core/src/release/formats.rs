@@ -16,7 +16,6 @@ const STATE_FROM: u32 = 1;
 
 /// The formats of one component. They are numbered by the version of the program that came with them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Format {
     /// What it reads.
     pub reads: Range,
@@ -26,7 +25,6 @@ pub struct Format {
 
 /// Formats from one to another, both included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Range {
     /// The oldest.
     pub from: Version,
