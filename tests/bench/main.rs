@@ -22,6 +22,7 @@ mod services; // a killed service noticed, and running again
 mod table; // how figures are printed
 mod thousand; // an agent in a cluster of a thousand nodes
 mod upgrade; // bytes, seconds, memory and absence of an upgrade
+mod wave; // quorums lost in a wave over a cluster, and the pauses that writers saw
 
 use table::Table;
 
@@ -59,6 +60,8 @@ enum Group {
     Services,
     /// A node from one release to the next.
     Upgrade,
+    /// A cluster in containers from one release to the next, while it is written to.
+    Wave,
     /// Sizes of what a build leaves.
     Sizes,
 }
@@ -96,6 +99,9 @@ fn run(options: &Options) -> Result<()> {
     }
     if wanted(Group::Upgrade) {
         apart(|| upgrade::figures(&mut table, options.rounds))?;
+    }
+    if wanted(Group::Wave) {
+        wave::figures(&mut table)?;
     }
     if wanted(Group::Netboot) {
         netboot::figures(&mut table, options.rounds)?;

@@ -90,7 +90,7 @@ fn show(table: &mut Table, staged: &[Staged], debs: u64) {
 }
 
 /// The old image and the new one.
-fn images() -> Result<(PathBuf, PathBuf)> {
+pub(crate) fn images() -> Result<(PathBuf, PathBuf)> {
     let old = env::var_os("TRILITH_OLD_IMAGE").context("no TRILITH_OLD_IMAGE: run `ci/bench`")?;
     Ok((PathBuf::from(old), artifact::image()?))
 }

@@ -82,7 +82,8 @@ impl Summary {
         troubles
     }
 
-    fn quorums(&self) -> [(&'static str, usize); 3] {
+    /// For how many seconds each was lost.
+    pub fn quorums(&self) -> [(&'static str, usize); 3] {
         let Lost { zookeeper, postgres, monitors, .. } = self.lost;
         [("ZooKeeper", zookeeper), ("Ceph", monitors), ("Postgres", postgres)]
     }
