@@ -42,7 +42,7 @@ pub type Ticket = u64;
 
 /// Where a coordinator stands with its turn for one service: what the others are told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Stand {
     /// Its request, from when it must restart until it has restarted and works again.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,7 +57,6 @@ pub struct Stand {
 
 /// A vote for one request of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Vote {
     /// Whose request it is.
     pub node: NodeId,

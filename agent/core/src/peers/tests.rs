@@ -2,17 +2,25 @@
 
 use super::*;
 use crate::config;
+use crate::machines::{Hosting, Machine};
 use crate::quorum::Data;
 use crate::status::{BundleStatus, Lag, NodeIdentity, Problem, SubjectStatus};
+use crate::turns::{Stand, Vote};
 
 fn status() -> NodeStatus {
     let mut zookeeper = SubjectStatus::waiting("network", 1);
     let reason = "is not there".to_owned();
     zookeeper.state = State::Degraded { problems: vec![Problem { object: "myid".into(), reason }] };
+    let vote = Vote { node: 1.try_into().unwrap(), ticket: 7 };
     zookeeper.details = Details {
         data: Some(Data::Empty),
         role: Some("follower".into()),
         lag: Some(Lag { behind: 3, unit: "transactions".into() }),
+        turn: Some(Stand { asks: Some(1), vote: Some(vote), holds: true }),
+        hosting: Some(Hosting {
+            machines: BTreeMap::from([("uuid".into(), Machine::default())]),
+            ..Hosting::default()
+        }),
         ..Details::default()
     };
     NodeStatus {
@@ -52,6 +60,14 @@ fn facts_survive_the_wire_and_unknown_fields() {
     let facts = Facts::of(&status(), "boot").unwrap();
     let mut json = serde_json::to_value(&facts).unwrap();
     json["new"] = 1.into();
+    let health = &mut json["subjects"]["zookeeper"];
+    health["new"] = 1.into();
+    let details = &mut health["details"];
+    details["new"] = 1.into();
+    details["turn"]["new"] = 1.into();
+    details["turn"]["vote"]["new"] = 1.into();
+    details["hosting"]["new"] = 1.into();
+    details["hosting"]["machines"]["uuid"]["new"] = 1.into();
     assert_eq!(serde_json::from_value::<Facts>(json).unwrap(), facts);
 }
 
