@@ -18,7 +18,7 @@ struct Missing {
 /// Judges a boot on trial.
 ///
 /// A node that sees nobody of those whom it saw before is cut off, and so is one none of whose links has carrier; unless
-/// something of its own is missing, it may be the site that is gone.
+/// something of its own is missing, or its services meet other nodes, it may be the site that is gone.
 pub fn judge(before: &Before, now: &Now) -> Verdict {
     let mut missing = Missing::default();
     if !now.booted {
@@ -33,6 +33,7 @@ pub fn judge(before: &Before, now: &Now) -> Verdict {
     let was = &before.parts;
     host(was, &is, status, now, &mut missing);
     quorums(was, &is, status, &mut missing);
+    agents(was, &is, &mut missing);
     if missing.own.is_empty()
         && let Some(reason) = cut_off(was, &is, now)
     {
@@ -111,6 +112,32 @@ fn quorums(was: &Parts, is: &Parts, status: &NodeStatus, missing: &mut Missing) 
     for name in was.bgp.difference(&is.bgp).filter(|name| !gone(name)) {
         say("frr", &format!("the session with {name} was established"));
     }
+}
+
+/// Whether other agents do not speak with this one although their nodes are there.
+fn agents(was: &Parts, is: &Parts, missing: &mut Missing) {
+    if was.peers.is_empty() || !was.peers.is_disjoint(&is.peers) {
+        return;
+    }
+    if let Some(service) = meets_others(was, is) {
+        let peers = list(&was.peers);
+        missing.own.push(format!(
+            "agents: {peers} answered before and none does now, though {service} meets other nodes"
+        ));
+    }
+}
+
+/// A service that has a part which nobody can have alone.
+fn meets_others(was: &Parts, is: &Parts) -> Option<&'static str> {
+    let quorums = [
+        ("zookeeper", &is.zookeeper, "standalone"),
+        ("ceph", &is.ceph, "leader"),
+        ("patroni", &is.patroni, "leader"),
+    ];
+    let among = |role: &Option<String>, alone| role.as_ref().is_some_and(|role| role != alone);
+    let quorum = quorums.into_iter().find(|(_, role, alone)| among(role, *alone));
+    let session = (!was.peers.is_disjoint(&is.bgp)).then_some("frr");
+    quorum.map(|(name, ..)| name).or(session)
 }
 
 /// What the agent says of a subject that has not converged.
