@@ -71,7 +71,6 @@ fn a_manifest_is_written_as_it_is_read() {
     let manifest = Manifest::parse(text).unwrap();
     let written = serde_yaml::to_string(&manifest).unwrap();
     assert_eq!(Manifest::parse(&written).unwrap(), manifest);
-    assert!(Manifest::parse(&format!("{text}more: 1\n")).is_err());
 }
 
 #[test]
