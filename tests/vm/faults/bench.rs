@@ -30,6 +30,9 @@ pub(crate) fn next_image() -> Result<PathBuf> {
     )
 }
 
+/// The disk for data of the node that is every quorum by itself.
+const OSD: &str = "OSD1";
+
 /// The one NIC of node 1.
 const NIC: &str = "52:54:00:00:01:00";
 
@@ -171,7 +174,8 @@ impl Bench {
         once(&self.formed, || {
             let mut spec = self.spec.clone();
             spec.bundle = Some(self.solo.bundle(1)?);
-            spec.disks.push(Disk::empty("OSD1", Bus::Nvme, 1000));
+            // A machine with an NVMe drive cannot be frozen (QEMU, `State blocked by non-migratable device`).
+            spec.disks.push(Disk::empty(OSD, Bus::Virtio, 1000));
             spec.memory = 4096;
             let node = self.install(spec, Start::Formed, &self.solo)?;
             let start = Instant::now();
@@ -223,11 +227,12 @@ fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
 /// The homelab with one node, which is every quorum by itself.
 fn solo() -> Result<Cluster> {
     let cluster = Cluster::sample(&artifact::cluster("homelab.yaml"))?;
-    let (one, pool, disk) =
-        (yaml("[1]")?, yaml("pool: {size: 1, min_size: 1}")?, yaml(&format!("serial: {TARGET}"))?);
+    let (one, pool) = (yaml("[1]")?, yaml("pool: {size: 1, min_size: 1}")?);
+    let disk = yaml(&format!("serial: {TARGET}"))?;
+    let osds = yaml(&format!("[{{disk: {{serial: {OSD}}}}}]"))?;
     cluster.edit(|file| {
         (file["coordinators"], file["ceph"]) = (one, pool);
-        file["node_defaults"]["system_disk"] = disk;
+        (file["node_defaults"]["system_disk"], file["node_defaults"]["osds"]) = (disk, osds);
         if let Some(nodes) = file["nodes"].as_sequence_mut() {
             nodes.truncate(1);
         }
