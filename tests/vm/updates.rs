@@ -114,6 +114,17 @@ fn metadata_that_must_not_count_are_refused() -> Result<()> {
     done(rotate.arg("--identity").arg(world.operator.at("identity")))?;
     fs::copy(world.operator.at("keys/roots/2.root.json"), metadata.join("2.root.json"))?;
     refused("Failed to verify timestamp metadata")?;
+    // The same, with the root that says so withheld: it was seen.
+    fs::remove_file(metadata.join("2.root.json"))?;
+    refused("Failed to verify timestamp metadata")?;
+    // Older than what was seen, by the key that counts now.
+    refresh("30")?;
+    let old = read("timestamp.json")?;
+    refresh("30")?;
+    world.reset_release()?;
+    world.update(&right)?.wait(STAGED)?;
+    fs::write(metadata.join("timestamp.json"), old)?;
+    refused("previously fetched version")?;
     // Expired; but for a clock that nobody has set.
     refresh("0")?;
     refused("timestamp metadata is expired")?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use ring::digest::{SHA256, digest};
+use tough::schema::{Root, Signed};
 use tough::{
     ExpirationEnforcement, RepositoryLoader, Transport, TransportError, TransportErrorKind,
     TransportStream, async_trait,
@@ -22,6 +23,8 @@ use crate::source::{Bad, NotThere, Source};
 
 /// How tough is told where it all is. Nobody else sees it.
 const BASE: &str = "trilith://source/";
+/// What tough calls the newest root that it has come to.
+const ROOT: &str = "root.json";
 /// What tough remembers of time. It is no use: a clock that was wrong once would be believed for ever.
 const TIME: &str = "latest_known_time.json";
 /// The longest manifest, and the longest of tough's files.
@@ -56,14 +59,17 @@ pub(crate) struct Trust<'a> {
 impl Releases {
     /// Reads the metadata, as far as they are signed by whom the first root leads to, and are not older than what was seen.
     pub(crate) async fn look(source: &Source, trust: Trust<'_>) -> Result<Self> {
-        let root = first_root(source, trust).await?;
+        let first = first_root(source, trust).await?;
         let (seen, new) = (trust.memory.join("metadata"), trust.memory.join("metadata.new"));
         copy(&seen, &new)?;
+        let root = newest_root(&seen).unwrap_or(first);
         let url = |folder: &str| Url::parse(&format!("{BASE}{folder}/"));
         let loader = RepositoryLoader::new(&root, url("metadata")?, url("targets")?);
         let expiry = ExpirationEnforcement::from(trust.clock);
         let loader = loader.transport(Asked(source.clone())).datastore(&new);
         let repository = loader.expiration_enforcement(expiry).load().await;
+        // A newer root counts from when it was seen, whatever is wrong with the rest (TUF 5.3.8).
+        keep_root(&new, &seen)?;
         let repository = repository.map_err(|error| told(&error))?;
         keep(&new, &seen)?;
         let mut targets = HashMap::new();
@@ -141,6 +147,12 @@ async fn first_root(source: &Source, Trust { root, memory, .. }: Trust<'_>) -> R
     Ok(text)
 }
 
+/// The newest root that the first one has led to: whoever holds an older key could else withhold all that came after it.
+fn newest_root(folder: &Path) -> Option<Vec<u8>> {
+    let text = fs::read(folder.join(ROOT)).ok()?;
+    serde_json::from_slice::<Signed<Root>>(&text).is_ok().then_some(text)
+}
+
 /// Everything that is remembered, for tough to change: it writes in place, and a power cut would leave half of it.
 fn copy(seen: &Path, new: &Path) -> Result<()> {
     let _left = fs::remove_dir_all(new);
@@ -155,19 +167,32 @@ fn copy(seen: &Path, new: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What tough has made of it takes its place, the timestamp last: it leads to the others.
+/// The root that tough has come to takes its place. (It verifies each root by the one before, and writes it then.)
+fn keep_root(new: &Path, seen: &Path) -> Result<()> {
+    if newest_root(new).is_some() {
+        give_place(&new.join(ROOT), seen)?;
+        settle(seen)?;
+    }
+    Ok(())
+}
+
+/// What tough has made of the rest takes its place, the timestamp last: it leads to the others.
 fn keep(new: &Path, seen: &Path) -> Result<()> {
     let mut all = files(new)?;
     all.retain(|path| !path.ends_with(TIME));
     all.sort_by_key(|path| path.ends_with("timestamp.json"));
     for path in all {
-        let name = path.file_name().context("a file without a name")?;
-        let kept = File::open(&path).and_then(|file| file.sync_all());
-        let kept = kept.and_then(|()| fs::rename(&path, seen.join(name)));
-        kept.with_context(|| format!("cannot keep {}", path.display()))?;
+        give_place(&path, seen)?;
     }
     settle(seen)?;
     fs::remove_dir_all(new).with_context(|| format!("cannot remove {}", new.display()))
+}
+
+fn give_place(path: &Path, folder: &Path) -> Result<()> {
+    let name = path.file_name().context("a file without a name")?;
+    let kept = File::open(path).and_then(|file| file.sync_all());
+    let kept = kept.and_then(|()| fs::rename(path, folder.join(name)));
+    kept.with_context(|| format!("cannot keep {}", path.display()))
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
