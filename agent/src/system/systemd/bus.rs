@@ -8,6 +8,7 @@ use systemd_zbus::{ManagerProxy, Mode};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use trilith_core::services::{Limits, Unit, UnitName, UnitWish, owned};
+use zbus::names::ErrorName;
 use zbus::proxy::CacheProperties;
 use zbus::zvariant::OwnedObjectPath;
 use zbus::{Connection, MatchRule, MessageStream, message};
@@ -123,7 +124,11 @@ impl Bus {
         let path = self.manager.load_unit(name.as_str()).await?;
         // systemd unloads a unit that is off and that nobody refers to, and tells of that all units it depends on;
         // each look would load it again, and so be the cause of the next one. Ends with the connection.
-        self.manager.ref_unit(name.as_str()).await?;
+        match self.manager.ref_unit(name.as_str()).await {
+            // Nobody can refer to a unit that has no file or is masked: that it is so, the look tells.
+            Err(zbus::Error::MethodError(error, ..)) if is_of_systemd(&error) => return Ok(()),
+            referred => referred?,
+        }
         let rule = MatchRule::builder()
             .msg_type(message::Type::Signal)
             .interface("org.freedesktop.DBus.Properties")?
@@ -203,4 +208,9 @@ impl Bus {
         let reset = self.manager.reset_failed_unit(unit.as_str()).await;
         reset.map_err(SystemdError::of("reset the failures of", unit))
     }
+}
+
+/// Whether it is systemd's own word on a unit, and not a fault of the bus (`bus-common-errors.h` of systemd).
+fn is_of_systemd(error: &ErrorName<'_>) -> bool {
+    error.as_str().starts_with("org.freedesktop.systemd1.")
 }

@@ -23,6 +23,15 @@ use super::*;
 
 const UNIT: &str = "/org/freedesktop/systemd1/unit/ssh_2eservice";
 
+/// What systemd says of a unit that it cannot load.
+#[derive(Debug, zbus::DBusError)]
+#[zbus(prefix = "org.freedesktop.systemd1")]
+enum UnitError {
+    #[zbus(error)]
+    ZBus(zbus::Error),
+    UnitMasked(String),
+}
+
 /// The manager: one unit is installed.
 struct FakeManager {
     /// How reloads end.
@@ -35,14 +44,17 @@ impl FakeManager {
 
     fn load_unit(&self, name: &str) -> zbus::fdo::Result<OwnedObjectPath> {
         match name {
-            "nothing.service" => Err(zbus::fdo::Error::FileNotFound(format!("no unit {name}"))),
+            "secret.service" => Err(zbus::fdo::Error::AccessDenied(format!("{name} is denied"))),
             "ssh.service" => Ok(ObjectPath::from_static_str_unchecked(UNIT).into()),
             _ => Ok(ObjectPath::from_static_str_unchecked("/other").into()),
         }
     }
 
-    fn ref_unit(&self, name: &str) {
-        assert_ne!(name, "nothing.service", "it is not there");
+    fn ref_unit(&self, name: &str) -> Result<(), UnitError> {
+        match name {
+            "masked.service" => Err(UnitError::UnitMasked(format!("Unit {name} is masked."))),
+            _ => Ok(()),
+        }
     }
 
     async fn list_units_by_names(
@@ -166,6 +178,7 @@ fn listed(name: String, active: &str) -> Listed {
     let path = |path| ObjectPath::from_static_str_unchecked(path).into();
     let (load, active, object) = match name.as_str() {
         "ssh.service" => ("loaded", active, UNIT),
+        "masked.service" => ("masked", "inactive", "/other"),
         _ => ("not-found", "inactive", "/other"),
     };
     let [load, active, other] = [load, active, ""].map(str::to_owned);
@@ -316,13 +329,21 @@ async fn hears_nothing_while_nothing_changes() {
 }
 
 #[tokio::test]
-async fn an_unknown_unit_is_an_error_with_its_name() {
+async fn a_unit_that_cannot_be_asked_for_is_an_error_with_its_name() {
     let (mut bus, _server) = pair().await;
-    let error = bus.look(&wishes(&["nothing.service"])).await.unwrap_err();
+    let error = bus.look(&wishes(&["secret.service"])).await.unwrap_err();
     assert_eq!(
         chain(&error).to_string(),
-        "cannot look at unit nothing.service: org.freedesktop.DBus.Error.FileNotFound: no unit nothing.service"
+        "cannot look at unit secret.service: org.freedesktop.DBus.Error.AccessDenied: secret.service is denied"
     );
+}
+
+#[tokio::test]
+async fn a_masked_unit_does_not_hide_the_others() {
+    let (mut bus, _server) = pair().await;
+    let units = bus.look(&wishes(&["masked.service", "ssh.service"])).await.unwrap();
+    let load = |name: &str| units[&UnitName::try_from(name.to_owned()).unwrap()].load.as_str();
+    assert_eq!((load("masked.service"), load("ssh.service")), ("masked", "loaded"));
 }
 
 #[tokio::test]
