@@ -58,6 +58,8 @@ pub struct Observed {
     pub failed: FailedList,
     /// Whether the gate was told of this wish: [`Step::Remember`] is done.
     pub remembered: bool,
+    /// Whether the gate has called this boot proven, or one that needs no proof.
+    pub proven: bool,
 }
 
 /// The disk that was booted.
@@ -163,7 +165,8 @@ fn plan(wish: &Wish, observed: &Observed) -> Result<Vec<Step>, Vec<Problem>> {
         return Ok(Vec::new());
     }
     admitted(wish, &version, observed).map_err(refused)?;
-    proven(disk, running, &version).map_err(refused)?;
+    proven(disk, running, observed.proven)
+        .map_err(|reason| refused(format!("{version}, which runs, {reason}")))?;
     let Some(offer) = &observed.offer else { return Ok(vec![Step::Look]) };
     let next = offered(wish, &version, offer)?;
     let begun = observed.begun.as_ref() == Some(&next.root_hash);
@@ -205,13 +208,16 @@ fn admitted(wish: &Wish, running: &Version, observed: &Observed) -> Result<(), S
     }
 }
 
-/// Whether the release that runs has proven itself: the slot beside it is its way back.
-fn proven(disk: &Disk, running: &RootHash, version: &Version) -> Result<(), String> {
+/// Whether the release that runs has proven itself, and is started again: else the slot beside it is the way back.
+fn proven(disk: &Disk, running: &RootHash, proven: bool) -> Result<(), String> {
     let is_it = |it: &&System| it.place == Place::Boot && it.root.as_ref() == Some(running);
-    if disk.esp.systems.iter().filter(is_it).any(System::on_trial) {
-        return Err(format!(
-            "{version}, which runs, is on trial, and the other slot is its way back"
-        ));
+    let mut systems = disk.esp.systems.iter().filter(is_it).peekable();
+    if systems.peek().is_none() {
+        return Err("has no system on the EFI system partition that would start it again: reinstall the node".into());
+    }
+    // In its last try a system is called as one that has failed: then only the gate knows.
+    if systems.any(|it| it.on_trial() || (it.is_bad() && !proven)) {
+        return Err("is on trial, and the other slot is its way back".into());
     }
     Ok(())
 }
@@ -276,7 +282,10 @@ impl Case<'_> {
 
     /// The system comes onto the ESP, unless it is there. `overwrites`: what has no root any more goes before.
     fn onto_esp(&self, overwrites: bool) -> Result<Option<Step>, String> {
-        let there = !overwrites && self.ours().next().is_some();
+        // What has failed is staged anew where it is to be tried again: it is not started before its turn.
+        let fails = |it: &System| it.place == Place::Boot && it.is_bad();
+        let waits = |it: &System| !(self.wish.again && !self.wish.activate && fails(it));
+        let there = !overwrites && self.ours().any(waits);
         let in_place = there && self.ours().any(|it| it.place == Place::Boot);
         // It is there twice while it is activated: FAT cannot be trusted to move a file at one stroke.
         let copies = u64::from(!there) + u64::from(self.wish.activate && !in_place);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use trilith_core::boot::{self, Boot, RootHash};
-use trilith_core::gate::{self, FailedList};
+use trilith_core::gate::{self, FailedList, Said, Stand};
 use trilith_core::install::Layout;
 use trilith_core::update::{Disk, Esp, Observed};
 use trilith_metal::block::{Device, Devices};
@@ -34,7 +34,8 @@ impl Machine {
             None => None,
         };
         let begun = Memory::read(Path::new(FOLDER))?.map(|memory| memory.root_hash);
-        Ok(Observed { disk, running: running()?, begun, failed: failed()?, ..Observed::default() })
+        let (running, failed, proven) = (running()?, failed()?, proven());
+        Ok(Observed { disk, running, begun, failed, proven, ..Observed::default() })
     }
 
     /// The disk that was booted; `None`: a medium, or the network.
@@ -87,6 +88,12 @@ pub(crate) fn device(disk: &Device, number: u32) -> Result<PathBuf> {
 fn running() -> Result<Option<RootHash>> {
     let arguments = fs::read_to_string("/proc/cmdline").context("no kernel command line")?;
     Ok(RootHash::of_command_line(&arguments))
+}
+
+/// Whether the gate has said of this boot that it is not on trial, or not any more.
+fn proven() -> bool {
+    let text = fs::read_to_string(Path::new(gate::RUN).join(gate::STATE)).unwrap_or_default();
+    Said::parse(&text).is_ok_and(|said| !matches!(said.stand, Stand::Trial { .. }))
 }
 
 /// What the gate remembers.

@@ -102,8 +102,14 @@ pub fn activate(esp: &Path, version: &Version, sha256: &Sha256) -> Result<Vec<Op
     }
     let from = path(esp, source);
     match source.place {
-        Place::Boot if from == to => {}
-        Place::Boot => ops.push(Op::Rename { from, to }),
+        Place::Boot => {
+            if from != to {
+                ops.push(Op::Rename { from, to });
+            }
+            // What was staged to be tried again.
+            let twins = all.iter().filter(|it| it.place == Place::Staged && it.sha256 == *sha256);
+            ops.extend(twins.map(|it| Op::Remove(path(esp, it))));
+        }
         Place::Staged => {
             ops.extend([Op::Copy { from: from.clone(), to: to.clone() }, Op::Name(to)]);
             ops.push(Op::Remove(from));
