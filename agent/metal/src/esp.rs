@@ -178,10 +178,12 @@ fn write_beside(mut from: impl Read, to: &Path) -> Result<PathBuf> {
     Ok(beside)
 }
 
-/// Gives a file its name, and makes that durable.
+/// Gives a file its name, and makes that durable. First the file: where it begins is written with it, under its new name
+/// (`vfat_rename` of Linux makes an entry of an empty file); then the folder, which forgets the old one.
 fn give_name(beside: &Path, to: &Path) -> Result<()> {
     let failed = || format!("cannot give {} its name", shown(to));
     fs::rename(beside, to).with_context(failed)?;
+    File::open(to).and_then(|file| file.sync_all()).with_context(failed)?;
     settle(to.parent().with_context(failed)?)
 }
 
