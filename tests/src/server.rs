@@ -36,6 +36,8 @@ struct State {
     allowed: Option<u64>,
     /// How many answers wait until more may be sent.
     held: usize,
+    /// It knows of no ranges.
+    whole: bool,
     /// It answers nothing any more.
     silent: bool,
 }
@@ -45,8 +47,14 @@ impl Server {
     pub fn start(folder: &Path, address: IpAddr) -> Result<Self> {
         let listener = TcpListener::bind((address, 0)).context("cannot listen")?;
         let address = listener.local_addr()?;
-        let state =
-            State { folder: folder.to_owned(), sent: 0, allowed: None, held: 0, silent: false };
+        let state = State {
+            folder: folder.to_owned(),
+            sent: 0,
+            allowed: None,
+            held: 0,
+            whole: false,
+            silent: false,
+        };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let server = Self { address, shared: Arc::clone(&shared) };
         thread::spawn(move || shared.listen(&listener));
@@ -61,6 +69,11 @@ impl Server {
     /// Serves another folder from now on.
     pub fn serve(&self, folder: &Path) {
         folder.clone_into(&mut self.shared.lock().folder);
+    }
+
+    /// Gives all of a file from now on, whatever part of it is asked for.
+    pub fn know_no_ranges(&self) {
+        self.shared.lock().whole = true;
     }
 
     /// How many bytes were sent since this was last asked.
@@ -134,21 +147,25 @@ impl Shared {
     }
 
     fn respond(&self, mut stream: &TcpStream, request: &Request) -> std::io::Result<()> {
-        let folder = self.lock().folder.clone();
+        let (folder, whole) = {
+            let state = self.lock();
+            (state.folder.clone(), state.whole)
+        };
+        let asked = request.range.filter(|_| !whole);
         let file = request.file(&folder).and_then(|path| File::open(path).ok());
         let Some(mut file) = file.filter(|file| file.metadata().is_ok_and(|it| it.is_file()))
         else {
             return write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
         };
         let size = file.metadata()?.len();
-        let (from, to) = request.range.unwrap_or((0, u64::MAX));
+        let (from, to) = asked.unwrap_or((0, u64::MAX));
         let to = to.min(size.saturating_sub(1));
-        if request.range.is_some() && from > to {
+        if asked.is_some() && from > to {
             let head = "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\n";
             return write!(stream, "{head}Content-Range: bytes */{size}\r\n\r\n");
         }
         let length = if size == 0 { 0 } else { to + 1 - from };
-        let (status, range) = match request.range {
+        let (status, range) = match asked {
             Some(_) => {
                 ("206 Partial Content", format!("Content-Range: bytes {from}-{to}/{size}\r\n"))
             }

@@ -212,6 +212,14 @@ fn a_system_is_staged_only_if_the_firmware_would_start_it() -> Result<()> {
     world.is_staged()
 }
 
+#[test]
+fn a_server_without_ranges_gives_all_of_it() -> Result<()> {
+    let world = World::new()?;
+    world.web.know_no_ranges();
+    world.update(&[])?.wait(STAGED)?;
+    world.is_staged()
+}
+
 /// What the gate says decides; a program that says yes stands in its place here, the last step is to take the machine down.
 #[test]
 fn nothing_is_activated_without_the_gates_word() -> Result<()> {
@@ -224,6 +232,17 @@ fn nothing_is_activated_without_the_gates_word() -> Result<()> {
     world.put("gate", b"#!/bin/sh\necho \"$@\" >/var/lib/trilith-update/asked\n")?;
     run(std::process::Command::new("chmod").arg("755").arg(world.at("gate")))?;
     world.more.push((world.at("gate"), "/usr/lib/trilith/trilith-gate"));
+    // Nobody has to be asked for what is staged.
+    world.wish(&world.web.url(), "")?;
+    let mut updating = world.update(&[])?;
+    updating.until(STAGED)?;
+    world.web.serve(&world.at("nothing"));
+    world.wish(&world.web.url(), "activate: true\ntrial: 300\n")?;
+    updating.until("reboot")?;
+    drop(updating);
+    world.boots(&["trilith-6.12.0-0123.efi", "trilith_1.0-2+3.efi"])?;
+    world.web.serve(&world.operator.at("releases"));
+    // And what is activated is started, however often that fails.
     let state = world.update(&[])?.wait("not updated yet")?;
     let failed = state.failed.unwrap_or_default();
     ensure!(failed.contains("reboot"), "{failed}");

@@ -11,7 +11,7 @@ use trilith_core::pauses::Pauses;
 use trilith_core::status::Problem;
 use trilith_core::subject::{Plan, Subject as _};
 use trilith_core::update::{
-    FOLDER, Observed, Offer, Place, State, Step, Trial, Update, WISH, Wish,
+    FOLDER, Observed, Offer, Place, State, Step, System, Trial, Update, WISH, Wish,
 };
 use trilith_metal::block::{self, Devices, News};
 
@@ -23,6 +23,9 @@ use crate::peers::Peers;
 use crate::source::Source;
 use crate::tell::Teller;
 use crate::work::Work;
+
+/// How long a refusal stands before it is looked at again.
+const AGAIN: Duration = Duration::from_mins(1);
 
 /// Follows wishes, however often it takes, and never returns but with an error.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -62,7 +65,11 @@ async fn follow(options: &Options) -> Result<()> {
                 teller.say(|state| {
                     (state.refused, state.doing, state.fetching) = (problems, None, None);
                 })?;
-                news.wait()?;
+                // The source may have by then what it lacks, or the boot may be proven.
+                if let Some(session) = session.as_mut() {
+                    session.offer = None;
+                }
+                news.wait_until(Instant::now() + AGAIN)?;
             }
             Err(error) => {
                 let pause = pauses.next_pause();
@@ -109,10 +116,7 @@ async fn pass(
     teller: &Teller,
     session: &mut Option<Session>,
 ) -> Result<Outcome> {
-    let wish = wish()?;
-    if session.as_ref().map(|it| &it.wish) != wish.as_ref() {
-        *session = wish.map(Session::new).transpose()?;
-    }
+    follow_wish(session, wish()?)?;
     block::settle()?;
     let mut observed = machine.observe()?;
     tell(teller, &observed, session.as_ref())?;
@@ -124,6 +128,10 @@ async fn pass(
         return Ok(Outcome::Refused(problems));
     }
     for step in &steps {
+        // What is activated is started, for the next reboot would do so, whoever calls for it.
+        if *step != Step::Reboot && wish()?.as_ref() != Some(&session.wish) {
+            return Ok(Outcome::GoneOn);
+        }
         let mut work = Work { options, machine, teller, observed: &observed, session };
         work.apply(step).await.with_context(|| step.to_string())?;
     }
@@ -140,6 +148,19 @@ async fn pass(
     }
 }
 
+/// What is wished for now. What was seen of the source counts as long as the same release is meant: what is staged is
+/// started also when nobody can be asked any more.
+fn follow_wish(session: &mut Option<Session>, wish: Option<Wish>) -> Result<()> {
+    match (session.as_mut(), wish) {
+        (Some(session), Some(wish)) if session.wish == wish => {}
+        (Some(session), Some(wish)) if session.wish.means_the_same_as(&wish) => {
+            (session.wish, session.remembered) = (wish, false);
+        }
+        (_, wish) => *session = wish.map(Session::new).transpose()?,
+    }
+    Ok(())
+}
+
 /// What is seen before anything is done.
 fn tell(teller: &Teller, observed: &Observed, session: Option<&Session>) -> Result<()> {
     let disk = observed.disk.as_ref();
@@ -149,7 +170,9 @@ fn tell(teller: &Teller, observed: &Observed, session: Option<&Session>) -> Resu
     let systems = || disk.iter().flat_map(|disk| &disk.esp.systems);
     let version = |file: &str| trilith_core::boot::Name::of(file)?.version();
     let staged = systems().find(|it| it.place == Place::Staged);
-    let trial = systems().find(|it| it.place == Place::Boot && it.on_trial());
+    // What is no system, the boot loader passes over, whatever it is called.
+    let tried = |it: &&System| it.place == Place::Boot && it.on_trial() && it.root.is_some();
+    let trial = systems().find(tried);
     let trial = trial.and_then(|it| Some((version(&it.file)?, it.tries()?)));
     teller.say(|state: &mut State| {
         state.running = running;

@@ -35,6 +35,13 @@ pub struct Wish {
     pub trial: u64,
 }
 
+impl Wish {
+    /// Whether it is for the same release from the same place, whatever is to become of it.
+    pub fn means_the_same_as(&self, other: &Self) -> bool {
+        (&self.version, &self.source, &self.trust) == (&other.version, &other.source, &other.trust)
+    }
+}
+
 fn trial() -> u64 {
     TRIAL
 }
