@@ -22,7 +22,7 @@ mod whole; // by all of it
 
 use crate::memory::{Begun, Memory};
 use crate::metadata::{Releases, hex};
-use crate::source::{Bad, NotThere, Source};
+use crate::source::{Bad, NoRanges, NotThere, Source};
 
 pub(crate) use neighbours::Neighbours;
 
@@ -114,6 +114,11 @@ fn sha256(context: Context) -> Result<Sha256> {
     Ok(Sha256::try_from(hex(context.finish().as_ref()))?)
 }
 
+/// Whether it is no use to go on this way.
+fn is_the_end(error: &anyhow::Error) -> bool {
+    error.is::<Bad>() || error.is::<NotThere>() || error.is::<NoRanges>()
+}
+
 fn is_there(part: &Part, to: &Place) -> Result<bool> {
     Ok(to.sha256(0, part.size)?.as_ref() == Some(&part.sha256))
 }
@@ -161,9 +166,10 @@ impl Fetch<'_> {
             eprintln!("{name}: {way}");
             match self.by(way, (name, part), to, old).await {
                 Ok(()) => return self.memory.put(self.folder, name, Begun::Done),
-                Err(error) if error.is::<Bad>() || error.is::<NotThere>() => {
+                Err(error) if is_the_end(&error) => {
                     eprintln!("{name}: this way leads nowhere: {error:#}");
-                    self.memory.parts.remove(name);
+                    // On the disk as well: else what came wrong once would be looked at again for ever.
+                    self.memory.lose(self.folder, name)?;
                     last = Some(error);
                 }
                 Err(error) => return Err(error.context(format!("cannot fetch the {name}"))),

@@ -78,6 +78,18 @@ impl Memory {
     /// Remembers how far a part has come. What it says must be on the disk already.
     pub(crate) fn put(&mut self, folder: &Path, part: &str, begun: Begun) -> Result<()> {
         self.parts.insert(part.to_owned(), begun);
+        self.write(folder)
+    }
+
+    /// Forgets how far a part has come.
+    pub(crate) fn lose(&mut self, folder: &Path, part: &str) -> Result<()> {
+        if self.parts.remove(part).is_none() {
+            return Ok(());
+        }
+        self.write(folder)
+    }
+
+    fn write(&self, folder: &Path) -> Result<()> {
         write(&folder.join(FILE), serde_yaml::to_string(self)?.as_bytes())
     }
 

@@ -39,6 +39,11 @@ pub(crate) struct Bad(pub(crate) String);
 #[error("{0} is not there")]
 pub(crate) struct NotThere(pub(crate) String);
 
+/// The server knows no ranges (RFC 9110, 14: they are optional), so that only all of a file can be had.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} gives no part of a file, only the whole")]
+pub(crate) struct NoRanges(String);
+
 /// A source.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
@@ -129,7 +134,7 @@ impl Source {
         match status {
             StatusCode::PARTIAL_CONTENT => Ok(response),
             StatusCode::OK if from_the_beginning => Ok(response),
-            StatusCode::OK => bail!("{host} gives no part of a file, only the whole"),
+            StatusCode::OK => Err(NoRanges(host.clone()).into()),
             StatusCode::NOT_FOUND => Err(NotThere(path.to_owned()).into()),
             _ => bail!("{host} answers {status} when asked for {path}"),
         }
@@ -158,6 +163,10 @@ fn server(url: &str) -> Result<Base> {
 }
 
 async fn file(path: &Path, range: Option<(u64, u64)>) -> Result<File> {
+    // A pipe on a medium would be waited for without end.
+    if tokio::fs::metadata(path).await.is_ok_and(|about| !about.is_file()) {
+        bail!("{} is no file", path.display());
+    }
     let mut file = match File::open(path).await {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(NotThere(path.display().to_string()).into());
@@ -246,7 +255,7 @@ impl Stretch<'_> {
     async fn broke(&mut self, error: anyhow::Error) -> Result<()> {
         self.body = None;
         self.tries += 1;
-        if self.tries >= TRIES || error.is::<NotThere>() {
+        if self.tries >= TRIES || error.is::<NotThere>() || error.is::<NoRanges>() {
             return Err(error.context(format!("{} broke off at byte {}", self.path, self.at)));
         }
         let pause = self.pauses.next_pause();

@@ -17,6 +17,8 @@ use super::{Fetch, Old, Place};
 use crate::memory::Begun;
 use crate::source::{Bad, Source};
 
+/// The largest chunk that is taken: releases have smaller ones, and what an archive says of itself is not signed.
+const LARGEST: u32 = 16 << 20;
 /// How much is asked for at a time, if chunks lie one behind the other.
 const RUN: usize = 4 << 20;
 
@@ -29,9 +31,11 @@ impl Fetch<'_> {
         old: &Old,
     ) -> Result<()> {
         let target = self.releases.target(&chunks.archive.target, chunks.archive.size)?.clone();
-        let reader = Reader { source: self.source.clone(), path: target.path.clone() };
+        let (source, path) = (self.source.clone(), target.path.clone());
+        let reader = Reader { source, path, size: target.size };
         let mut archive = Archive::try_init(reader).await.map_err(told)?;
-        if archive.total_source_size() != part.size {
+        let too_large = archive.chunk_descriptors().iter().any(|it| it.source_size > LARGEST);
+        if archive.total_source_size() != part.size || too_large {
             return Err(Bad(format!("{} is of another part", target.path)).into());
         }
         let begun = Begun::Chunks { target: target.path };
@@ -120,6 +124,7 @@ fn told(error: ArchiveError<Error>) -> Error {
 struct Reader {
     source: Source,
     path: String,
+    size: u64,
 }
 
 #[tough::async_trait]
@@ -127,6 +132,9 @@ impl ArchiveReader for Reader {
     type Error = Error;
 
     async fn read_at<'a>(&'a mut self, offset: u64, size: usize) -> Result<Bytes> {
+        if offset.checked_add(size as u64).is_none_or(|end| end > self.size) {
+            return Err(Bad(format!("{} says of itself that it is longer", self.path)).into());
+        }
         Ok(self.source.range(&self.path, offset, size as u64).await?.into())
     }
 

@@ -310,6 +310,30 @@ fn a_changed_byte_is_refused() {
 }
 
 #[test]
+fn what_came_wrong_is_fetched_again() {
+    let world = World::new();
+    let path = world.at("source/targets/whole");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, noise(7, whole.len())).unwrap();
+    assert!(world.fetch(u64::MAX, ROOM).0.is_err());
+    fs::write(&path, whole).unwrap();
+    world.fetch(u64::MAX, ROOM).0.unwrap();
+    world.is_there();
+}
+
+#[test]
+fn an_archive_that_says_it_is_longer_than_it_is_leads_nowhere() {
+    let world = World::new().with_chunks();
+    let path = world.at("source/targets/chunks");
+    let mut chunks = fs::read(&path).unwrap();
+    // Behind the magic bytes: how long the dictionary is.
+    chunks[6..14].copy_from_slice(&(u64::MAX / 2).to_le_bytes());
+    fs::write(path, chunks).unwrap();
+    world.fetch(u64::MAX, ROOM).0.unwrap();
+    world.is_there();
+}
+
+#[test]
 fn by_chunks_cut_off_and_gone_on_with() {
     let world = World::new().with_chunks();
     // Cut off while the old release is read, and while chunks come.
