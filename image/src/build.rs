@@ -32,6 +32,7 @@ use self::release::Release;
 use self::site::Site;
 use crate::exit::Exit;
 
+pub(crate) use self::artifacts::SUMS;
 pub(crate) use self::disk::root_hash;
 pub(crate) use self::key::hex;
 pub(crate) use self::place::top;

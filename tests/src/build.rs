@@ -71,12 +71,21 @@ impl Build {
         build.disk()?;
         fs::write(build.path("packages.txt"), PACKAGES)?;
         fs::write(build.path("spdx.json"), "{}\n")?;
+        build.sum_up()?;
         Ok(build)
     }
 
     /// One of its files, by the end of the name.
     pub fn path(&self, ending: &str) -> PathBuf {
         self.folder.join(format!("{}.{ending}", self.name))
+    }
+
+    /// Writes down what its files are.
+    fn sum_up(&self) -> Result<()> {
+        let files = ["efi", "root", "verity", "packages.txt", "spdx.json"];
+        let files = files.map(|ending| format!("{}.{ending}", self.name));
+        let sums = run(Command::new("sha256sum").current_dir(&self.folder).args(files))?;
+        Ok(fs::write(self.path("SHA256SUMS"), sums)?)
     }
 
     fn tool(&self, program: &str) -> Result<Command> {

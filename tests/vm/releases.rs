@@ -190,13 +190,17 @@ fn never_changed(operator: &Operator) -> Result<()> {
         "{}",
         said(&again)
     );
-    Build::make(&operator.at("other"), "1.0-2", "three")?;
+    let other = Build::make(&operator.at("other"), "1.0-2", "three")?;
     let refused = operator.release("other")?;
     ensure!(
         said(&refused).contains("1.0-2 is released already, of another build"),
         "{}",
         said(&refused)
     );
+    // The system of one build and the rest of another, as a build leaves it that is cut off.
+    fs::copy(operator.at("second/trilith_1.0-2.efi"), other.path("efi"))?;
+    let mixed = said(&operator.release("other")?);
+    ensure!(mixed.contains("trilith_1.0-2.efi is not what SHA256SUMS says"), "{mixed}");
     ensure!(files(&operator.at("releases"))? == before, "nothing was changed");
 
     let mut refresh = operator.trilith(&["release", "refresh"])?;

@@ -97,13 +97,7 @@ fn metadata_that_must_not_count_are_refused() -> Result<()> {
     refresh("30")?;
     let new = read("timestamp.json")?;
     world.update(&right)?.wait(STAGED)?;
-    let refused = |words: &str| -> Result<()> {
-        world.reset_release()?;
-        let state = world.update(&right)?.wait("not updated yet")?;
-        let failed = state.failed.unwrap_or_default();
-        ensure!(failed.contains(words), "{failed}");
-        Ok(())
-    };
+    let refused = |words: &str| refuses(&world, words);
     // Older than what was seen.
     fs::write(metadata.join("timestamp.json"), old)?;
     refused("previously fetched version")?;
@@ -123,8 +117,10 @@ fn metadata_that_must_not_count_are_refused() -> Result<()> {
     refresh("30")?;
     world.reset_release()?;
     world.update(&right)?.wait(STAGED)?;
+    let new = read("timestamp.json")?;
     fs::write(metadata.join("timestamp.json"), old)?;
     refused("previously fetched version")?;
+    fs::write(metadata.join("timestamp.json"), new)?;
     // Expired; but for a clock that nobody has set.
     refresh("0")?;
     refused("timestamp metadata is expired")?;
@@ -139,6 +135,15 @@ fn metadata_that_must_not_count_are_refused() -> Result<()> {
     let state = world.update(&right)?.wait("not updated yet")?;
     let failed = state.failed.unwrap_or_default();
     ensure!(failed.contains("signed by somebody else"), "{failed}");
+    Ok(())
+}
+
+/// The metadata are refused with these words.
+fn refuses(world: &World, words: &str) -> Result<()> {
+    world.reset_release()?;
+    let state = world.update(&["--trust-clock"])?.wait("not updated yet")?;
+    let failed = state.failed.unwrap_or_default();
+    ensure!(failed.contains(words), "{failed}");
     Ok(())
 }
 
@@ -215,6 +220,9 @@ fn a_system_is_staged_only_if_the_firmware_would_start_it() -> Result<()> {
 #[test]
 fn a_server_without_ranges_gives_all_of_it() -> Result<()> {
     let world = World::new()?;
+    world.lose(&[".from", ".cba", "chunks"])?;
+    // So much that it is remembered how much has come.
+    world.cut(world.operator.manifest("1.0-2")?.root.whole.size * 3 / 4)?;
     world.web.know_no_ranges();
     world.update(&[])?.wait(STAGED)?;
     world.is_staged()

@@ -73,7 +73,8 @@ impl Artifacts {
 const ENDINGS: &[&str] =
     &["raw", "raw.zst", "efi", "root", "verity", "roothash", "packages.txt", "spdx.json", SUMS];
 
-const SUMS: &str = "SHA256SUMS";
+/// What the files of a build are, as `sha256sum` writes it; the last of them.
+pub(crate) const SUMS: &str = "SHA256SUMS";
 
 /// Makes everything that follows from the image's own files.
 pub(crate) fn complete(

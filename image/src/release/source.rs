@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 use trilith_core::boot::RootHash;
 use trilith_core::version::Version;
 
 use super::files;
-use crate::build::{hex, root_hash};
+use crate::build::{SUMS, hex, root_hash};
 
 /// A build.
 pub(super) struct Source {
@@ -48,10 +48,25 @@ impl Source {
     }
 
     /// What it is, before anything is signed: two builds of one version differ in it.
+    ///
+    /// # Errors
+    /// The files are not of one build: one that was cut off has left a part of another, which nobody could start.
     pub(super) fn fingerprint(&self) -> Result<String> {
+        let path = self.path(SUMS);
+        let sums = fs::read_to_string(&path);
+        let sums = sums.with_context(|| format!("cannot read {}", path.display()))?;
         let mut all = Sha256::new();
         for part in PARTS {
-            all.update(files::digest(&self.path(part))?.0);
+            let path = self.path(part);
+            let digest = files::digest(&path)?.0;
+            let line = format!("{}  {}.{part}", hex(&digest), self.version.label());
+            ensure!(
+                sums.lines().any(|it| it == line),
+                "{} is not what {SUMS} says: the build was cut off; build {} again",
+                path.display(),
+                self.version
+            );
+            all.update(digest);
         }
         Ok(hex(&all.finalize()))
     }

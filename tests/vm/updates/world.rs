@@ -239,15 +239,22 @@ impl World {
         Ok(paths.filter(|path| named(path).unwrap_or_default()).collect())
     }
 
+    /// Fetches from a server that falls silent after so many bytes, and is killed.
+    pub(super) fn cut(&self, bytes: u64) -> Result<()> {
+        self.web.allow(Some(bytes));
+        let killed = self.update(&[])?;
+        self.web.wait_silent(LIMIT)?;
+        drop(killed);
+        self.web.allow(None);
+        Ok(())
+    }
+
     /// Fetches with a server that falls silent, and a SIGKILL each time it does. Gives how many bytes were given.
     pub(super) fn cut_and_fetched(&self, steps: u64) -> Result<u64> {
         self.web.take_sent();
         for _ in 0..4 {
-            self.web.allow(Some(steps));
-            let _killed = self.update(&[])?;
-            self.web.wait_silent(LIMIT)?;
+            self.cut(steps)?;
         }
-        self.web.allow(None);
         self.update(&[])?.wait(STAGED)?;
         self.is_staged()?;
         Ok(self.web.take_sent())
