@@ -9,7 +9,7 @@ use trilith_tests::machine::{BOOT, REACTION};
 use trilith_tests::node::Node;
 use trilith_tests::operator::sign_as_a_stranger;
 use trilith_tests::uki::Uki;
-use trilith_tests::upgrade::{self, ESP, Ended};
+use trilith_tests::upgrade::{self, ESP, Ended, Wish};
 
 use super::bench::{Bench, Start};
 use super::cases::{Case, Cut, Fault, File, System, When};
@@ -96,7 +96,7 @@ fn outcome(bench: &Bench, case: &Case, start: &mut Instant) -> Result<Outcome> {
         }
         Fault::Cut(cut) => cut_off(bench, case.start, node, cut, start)?,
         Fault::Clock(clock) => {
-            upgrade::wish(&node, &bench.wish(true)?)?;
+            upgrade::wish(&node, &Wish { trial: case.limit(), ..bench.wish(true)? })?;
             node.machine().wait_reset(upgrade::STAGING)?;
             *start = Instant::now();
             let mut hardware = node.kill();
