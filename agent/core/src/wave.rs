@@ -40,7 +40,7 @@ pub mod settings; // what the program must know of the cluster
 mod tests;
 pub mod word; // what a node says of itself
 
-pub use answer::next;
+pub use answer::{blind, next};
 pub use health::Health;
 pub use hours::{Hours, hours};
 pub use order::{Place, order};

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use trilith_core::names::NodeId;
 use trilith_core::wave::settings::{ACCOUNT, SECRETS, Settings, TREE};
 use trilith_core::wave::word::Word;
-use trilith_core::wave::{Asked, Phase, Turn, Wish};
+use trilith_core::wave::{Asked, Next, Phase, Step, Turn, Wish, blind};
 use zookeeper_client::{
     Acl, Acls, AddWatchMode, AuthId, Client, CreateMode, Error, Permission, PersistentWatcher,
     TlsCa, TlsCerts, TlsIdentity, TlsOptions,
@@ -103,8 +103,18 @@ impl Keeper {
         }
     }
 
-    /// This node is there and cannot say where it stands: to the others it is silent.
-    pub(crate) async fn disappear(&self) -> Result<(), KeeperError> {
+    /// This node is there and cannot say where it stands: it lets the lock go, and to the others it is silent. Both would
+    /// last as long as its session, which goes on.
+    pub(crate) async fn withdraw(&self) -> Result<(), KeeperError> {
+        let lock = match self.holder().await {
+            Ok(lock) => lock,
+            // A lock that is not this session's.
+            Err(KeeperError::Form { .. } | KeeperError::Former) => None,
+            Err(error) => return Err(error),
+        };
+        if blind(self.me, lock) == Next::Do(Step::Unlock) {
+            self.unlock().await?;
+        }
         absent(self.client.delete(&format!("{TREE}/alive/{}", self.me), None).await)
     }
 

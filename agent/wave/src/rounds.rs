@@ -11,7 +11,6 @@ use tracing::info;
 use trilith_core::names::{NodeId, NodeName};
 use trilith_core::wave::command::{Command, Speaker, command};
 use trilith_core::wave::health::Ceph;
-use trilith_core::wave::local::Local;
 use trilith_core::wave::settings::{SOCKET, Seat, Settings};
 use trilith_core::wave::word::{Silence, Vain, Word};
 use trilith_core::wave::{Health, Hours, Member, Next, Step, View, Wish, hours, next};
@@ -122,15 +121,7 @@ impl Rounds {
     /// One look, and at most one step.
     async fn round(&mut self, keeper: &Keeper) -> Result<Pace, RoundError> {
         let me = self.settings.node;
-        let mut seen = keeper.look().await?;
-        let local = self.local(keeper, &seen).await?;
-        let before = seen.words.get(&me);
-        let wish = seen.wish.as_ref().map(|(wish, _)| wish);
-        let word = local.word(wish, before.and_then(|word| word.vain.as_ref()))?;
-        if before != Some(&word) {
-            keeper.say(&word).await?;
-            seen.words.insert(me, word);
-        }
+        let seen = self.look(keeper).await?;
         let ceph = if seen.is_busy() { self.ceph(Hosts::Only(me)).await } else { None };
         let next = next(me, &self.view(&seen, ceph));
         self.tell(next.to_string());
@@ -150,23 +141,34 @@ impl Rounds {
         }
     }
 
-    /// What this node finds on itself. The others see it only while it can say so.
-    async fn local(&self, keeper: &Keeper, seen: &Seen) -> Result<Local, RoundError> {
-        let shown = seen.alive.contains(&self.settings.node);
-        match host::look(self.trouble.clone()).await {
-            Ok(local) => {
-                if !shown {
-                    keeper.appear().await?;
-                }
-                Ok(local)
-            }
-            Err(error) => {
-                if shown {
-                    keeper.disappear().await?;
-                }
-                Err(error.into())
-            }
+    /// What there is to see, once this node has said where it stands itself. One that cannot tell that, or does not
+    /// understand what it sees, would hold up all others with its lock and an old word: to them it is silent.
+    async fn look(&self, keeper: &Keeper) -> Result<Seen, RoundError> {
+        let looked = self.look_and_say(keeper).await;
+        if let Err(error) = &looked
+            && !matches!(error, RoundError::Keeper(KeeperError::Client(_)))
+        {
+            keeper.withdraw().await?;
         }
+        looked
+    }
+
+    async fn look_and_say(&self, keeper: &Keeper) -> Result<Seen, RoundError> {
+        let me = self.settings.node;
+        let mut seen = keeper.look().await?;
+        let local = host::look(self.trouble.clone()).await?;
+        let before = seen.words.get(&me);
+        let wish = seen.wish.as_ref().map(|(wish, _)| wish);
+        let word = local.word(wish, before.and_then(|word| word.vain.as_ref()))?;
+        if before != Some(&word) {
+            keeper.say(&word).await?;
+            seen.words.insert(me, word);
+        }
+        // Only now: its word is not older than its sign of life.
+        if !seen.alive.contains(&me) {
+            keeper.appear().await?;
+        }
+        Ok(seen)
     }
 
     /// The cluster as it is seen now.

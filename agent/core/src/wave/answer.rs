@@ -31,6 +31,12 @@ pub fn next(me: NodeId, view: &View) -> Next {
     }
 }
 
+/// What a node does that cannot look at itself, or does not understand what stands in ZooKeeper. It can end nothing that
+/// it has begun, and must not keep others from it: they act in its place once it has been silent for long enough.
+pub fn blind(me: NodeId, lock: Option<NodeId>) -> Next {
+    if lock == Some(me) { Next::Do(Step::Unlock) } else { Next::Rest }
+}
+
 /// The answer, if this node holds no lock; else it lets that go first.
 pub(super) fn unlocked(me: NodeId, view: &View, next: Next) -> Next {
     if view.lock == Some(me) { Next::Do(Step::Unlock) } else { next }

@@ -67,6 +67,15 @@ fn answers(view: &View) -> String {
     text
 }
 
+/// The lock of a node that hangs would outlast everything, for its session does.
+#[test]
+fn a_node_that_cannot_look_at_itself_holds_no_lock() {
+    let id = |n: u16| NodeId::try_from(n).unwrap();
+    assert_eq!(blind(id(4), Some(id(4))), Next::Do(Step::Unlock));
+    assert_eq!(blind(id(4), Some(id(1))), Next::Rest);
+    assert_eq!(blind(id(4), None), Next::Rest);
+}
+
 fn view(case: &str) -> View {
     let text = match case {
         "going" => include_str!("../../plans/wave/first_hypervisor_begins/view.yaml"),

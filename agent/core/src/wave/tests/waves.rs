@@ -12,6 +12,7 @@ enum Event {
     Start(u16),
     Judge(u16),
     Crash(u16),
+    See(u16, bool),
     LoseSession(u16),
     Wait(u64),
     PowerCut,
@@ -33,6 +34,7 @@ fn event() -> impl Strategy<Value = Event> {
         8 => node.clone().prop_map(Event::Start),
         6 => node.clone().prop_map(Event::Judge),
         1 => node.clone().prop_map(Event::Crash),
+        2 => (node.clone(), any::<bool>()).prop_map(|(n, sees)| Event::See(n, sees)),
         1 => node.prop_map(Event::LoseSession),
         2 => (0_u64..400).prop_map(Event::Wait),
         1 => Just(Event::PowerCut),
@@ -47,6 +49,7 @@ fn happen(world: &mut World, event: Event) {
         Event::Start(n) => world.start(id(n)),
         Event::Judge(n) => world.judge(id(n)),
         Event::Crash(n) => world.stop(id(n)),
+        Event::See(n, sees) => world.see(id(n), sees),
         Event::LoseSession(n) => world.lose_session(id(n)),
         Event::Wait(seconds) => world.wait(seconds),
         Event::PowerCut => (1..=ALL).for_each(|n| world.stop(id(n))),
@@ -91,17 +94,23 @@ proptest! {
         }
     }
 
-    /// A node that does not come back leaves nothing set behind, and nobody begins after it.
+    /// A node that does not come back, or hangs on with its session, leaves nothing set behind, and nobody begins after it.
     #[test]
     fn a_node_that_is_lost_leaves_nothing_set(
         lost in 1..=ALL,
+        hangs in any::<bool>(),
         events in prop::collection::vec(event(), 0..250),
     ) {
         let mut world = World::new();
         for event in events {
             happen(&mut world, event);
         }
-        world.stop(id(lost));
+        if hangs {
+            world.start(id(lost));
+            world.see(id(lost), false);
+        } else {
+            world.stop(id(lost));
+        }
         world.get(id(lost)).dead = true;
         world.settle();
         prop_assert!(world.noout.is_empty(), "{world:#?}");

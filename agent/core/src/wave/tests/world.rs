@@ -14,11 +14,14 @@ pub(super) const COORDINATORS: u16 = 3;
 pub(super) const ALL: u16 = 5;
 const GIB: u64 = 1 << 30;
 
+#[expect(clippy::struct_excessive_bools, reason = "what may befall a node, in any combination")]
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     /// It is up; else it is off, or restarting by the wave's doing.
     up: bool,
-    /// For good.
+    /// It is up, and cannot look at itself.
+    pub(super) blind: bool,
+    /// Whatever it is, down or blind, it is for good.
     pub(super) dead: bool,
     pub(super) word: Word,
     /// What the boot loader starts: `true` for the new release. How many tries it has left; `None`: it is proven.
@@ -28,6 +31,13 @@ pub(super) struct Node {
     /// Whether the new release works on it.
     pub(super) sound: bool,
     silent: u64,
+}
+
+impl Node {
+    /// As the others see it.
+    fn is_silent(&self) -> bool {
+        !self.up || self.blind
+    }
 }
 
 /// What a decision was made from.
@@ -77,6 +87,7 @@ impl World {
         };
         let node = Node {
             up: true,
+            blind: false,
             dead: false,
             word,
             activated: None,
@@ -111,7 +122,7 @@ impl World {
             }
             let silent = Silence { why: "it has no session".into(), seconds: it.silent };
             let name = NodeName::try_from(format!("n{node}")).unwrap();
-            let silent = (!it.up).then_some(silent);
+            let silent = it.is_silent().then_some(silent);
             (
                 *node,
                 Member { name, coordinator: Self::coordinates(*node), word: Some(word), silent },
@@ -221,7 +232,8 @@ impl World {
             return;
         }
         let seen = self.seen();
-        let next = next(node, &self.view());
+        let it = &self.nodes[&node];
+        let next = if it.blind { blind(node, self.lock) } else { next(node, &self.view()) };
         let decided = match next {
             Next::Do(step) => Some((step, seen)),
             Next::Wait(_) | Next::Halted(_) | Next::Rest => None,
@@ -301,7 +313,7 @@ impl World {
 
     pub(super) fn stop(&mut self, node: NodeId) {
         let it = self.get(node);
-        (it.up, it.decided) = (false, None);
+        (it.up, it.blind, it.decided) = (false, false, None);
         // They end with it; after the wave's own restart there are none.
         self.hosts(node).clear();
         if self.lock == Some(node) {
@@ -339,7 +351,7 @@ impl World {
     pub(super) fn judge(&mut self, node: NodeId) {
         let quorate = self.quorate();
         let it = self.get(node);
-        if !it.up || it.word.proven || !quorate {
+        if it.is_silent() || it.word.proven || !quorate {
             return;
         }
         if it.sound {
@@ -350,6 +362,18 @@ impl World {
         }
     }
 
+    /// A node's agent hangs, or answers again.
+    pub(super) fn see(&mut self, node: NodeId, sees: bool) {
+        let it = self.get(node);
+        if it.dead {
+            return;
+        }
+        it.blind = it.up && !sees;
+        if !it.is_silent() {
+            it.silent = 0;
+        }
+    }
+
     pub(super) fn lose_session(&mut self, node: NodeId) {
         if self.lock == Some(node) {
             self.lock = None;
@@ -357,7 +381,7 @@ impl World {
     }
 
     pub(super) fn wait(&mut self, seconds: u64) {
-        for it in self.nodes.values_mut().filter(|it| !it.up) {
+        for it in self.nodes.values_mut().filter(|it| it.is_silent()) {
             it.silent += seconds;
         }
     }
@@ -379,6 +403,7 @@ impl World {
             let mut rests = true;
             for node in self.nodes.keys().copied().collect::<Vec<_>>() {
                 self.start(node);
+                self.see(node, true);
                 self.judge(node);
                 self.decide(node);
                 rests &= self.nodes[&node].decided.is_none();
