@@ -44,7 +44,7 @@ pub use answer::{blind, next};
 pub use health::Health;
 pub use hours::{Hours, hours};
 pub use order::{Place, order};
-pub use word::Member;
+pub use word::{Member, Silence};
 
 /// For how long a node may be silent in its turn before it has activated, in seconds. Its agent says something each few
 /// seconds; after 10 minutes Ceph would begin to copy what its OSDs hold (`mon_osd_down_out_interval`).
@@ -136,11 +136,27 @@ pub struct View {
     /// Whose turn it is.
     #[serde(default)]
     pub turn: Option<Turn>,
+    /// What is known of the turn's node if the cluster file does not name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stranger: Option<Stranger>,
     /// Every node of the cluster file.
     pub nodes: BTreeMap<NodeId, Member>,
     /// How everything stands.
     #[serde(default)]
     pub health: Health,
+}
+
+/// The turn's node, as one sees it whose cluster file does not name it: bundles are of different ages while a node is
+/// added or removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stranger {
+    /// Its short name, by its own word; `None`: an older release does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<NodeName>,
+    /// That it does not answer now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent: Option<Silence>,
 }
 
 /// What a node does now.
@@ -212,6 +228,22 @@ impl View {
     /// A node, if the cluster file has it.
     fn member(&self, id: NodeId) -> Option<&Member> {
         self.nodes.get(&id)
+    }
+
+    /// A node's silence, be it a member or the turn's; `None`: it is there, or nothing is known of it.
+    fn silence(&self, id: NodeId) -> Option<&Silence> {
+        match (self.member(id), &self.stranger) {
+            (Some(member), _) => member.silent.as_ref(),
+            (None, stranger) => stranger.as_ref()?.silent.as_ref(),
+        }
+    }
+
+    /// A node's host in Ceph, be it a member or the turn's.
+    fn host(&self, id: NodeId) -> Option<&NodeName> {
+        match (self.member(id), &self.stranger) {
+            (Some(member), _) => Some(&member.name),
+            (None, stranger) => stranger.as_ref()?.name.as_ref(),
+        }
     }
 
     /// Nodes that the wave is about.

@@ -12,8 +12,10 @@ use trilith_core::names::{NodeId, NodeName};
 use trilith_core::wave::command::{Command, Speaker, command};
 use trilith_core::wave::health::Ceph;
 use trilith_core::wave::settings::{SOCKET, Seat, Settings};
-use trilith_core::wave::word::{Silence, Vain, Word};
-use trilith_core::wave::{Health, Hours, Member, Next, Step, View, Wish, hours, next};
+use trilith_core::wave::word::{Vain, Word};
+use trilith_core::wave::{
+    Health, Hours, Member, Next, Silence, Step, Stranger, View, Wish, hours, next,
+};
 use zookeeper_client::PersistentWatcher;
 
 use crate::ceph::{CephError, Hosts};
@@ -122,7 +124,7 @@ impl Rounds {
     async fn round(&mut self, keeper: &Keeper) -> Result<Pace, RoundError> {
         let me = self.settings.node;
         let seen = self.look(keeper).await?;
-        let ceph = if seen.is_busy() { self.ceph(Hosts::Only(me)).await } else { None };
+        let ceph = if seen.is_busy() { self.ceph(Hosts::Only(me), &seen).await } else { None };
         let next = next(me, &self.view(&seen, ceph));
         self.tell(next.to_string());
         if !matches!(next, Next::Do(Step::Move(_))) {
@@ -182,9 +184,30 @@ impl Rounds {
         }
         let wish = seen.wish.as_ref().map(|(wish, _)| wish.clone());
         let turn = seen.turn.as_ref().map(|(turn, _)| turn.clone());
+        let stranger = self.stranger(seen).map(|(id, name)| {
+            let silent = self.silence(id, seen);
+            Stranger { name, silent }
+        });
         let health = Health::of(&nodes, ceph, self.settings.commits, wish.as_ref());
         let hours = self.hours();
-        View { wish, hours, lock: seen.lock, turn, nodes, health }
+        View { wish, hours, lock: seen.lock, turn, stranger, nodes, health }
+    }
+
+    /// The turn's node, if the cluster file does not name it, and its name by its own word.
+    fn stranger(&self, seen: &Seen) -> Option<(NodeId, Option<NodeName>)> {
+        let (turn, _) = seen.turn.as_ref()?;
+        let named = self.settings.nodes.contains_key(&turn.node);
+        let name = seen.words.get(&turn.node).and_then(|word| word.name.clone());
+        (!named).then_some((turn.node, name))
+    }
+
+    /// The hosts of whom Ceph is asked.
+    fn names(&self, seen: &Seen) -> BTreeMap<NodeName, NodeId> {
+        let mut names = self.names.clone();
+        if let Some((id, Some(name))) = self.stranger(seen) {
+            names.entry(name).or_insert(id);
+        }
+        names
     }
 
     fn silence(&mut self, id: NodeId, seen: &Seen) -> Option<Silence> {
@@ -196,8 +219,8 @@ impl Rounds {
         Some(Silence { why: "it has no session".into(), seconds: since.elapsed().as_secs() })
     }
 
-    async fn ceph(&mut self, hosts: Hosts) -> Option<Ceph> {
-        match ceph::look(hosts, &self.names).await {
+    async fn ceph(&mut self, hosts: Hosts, seen: &Seen) -> Option<Ceph> {
+        match ceph::look(hosts, &self.names(seen)).await {
             Ok(ceph) => Some(ceph),
             Err(error) => {
                 self.tell(error.to_string());
@@ -270,7 +293,7 @@ impl Rounds {
     /// For a person: as things stand, also while nothing is wished.
     async fn show(&mut self, keeper: &Keeper) -> Result<View, String> {
         let seen = keeper.look().await.map_err(|error| error.to_string())?;
-        let ceph = self.ceph(Hosts::All).await;
+        let ceph = self.ceph(Hosts::All, &seen).await;
         Ok(self.view(&seen, ceph))
     }
 

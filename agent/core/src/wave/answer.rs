@@ -100,7 +100,7 @@ fn begin(me: NodeId, view: &View, wish: &Wish, member: &Member) -> Next {
         reasons.push(problem("window", why.clone()));
     }
     if let Some(turn) = &view.turn {
-        reasons.push(problem("turn", format!("it is node {}'s", turn.node)));
+        reasons.push(problem("turn", whose(view, turn)));
     } else if let Some(first) = order::sequence(view).first().filter(|first| **first != me) {
         reasons.push(problem("order", format!("node {first} comes first")));
     }
@@ -125,6 +125,12 @@ fn begin(me: NodeId, view: &View, wish: &Wish, member: &Member) -> Next {
         phase: Phase::Prepares,
     };
     locked(me, view, Step::Begin(turn))
+}
+
+fn whose(view: &View, turn: &Turn) -> String {
+    let unnamed = view.member(turn.node).is_none();
+    let unnamed = if unnamed { ", which this cluster file does not name" } else { "" };
+    format!("it is node {}'s{unnamed}", turn.node)
 }
 
 /// All that the wave is about must answer, with a proven release, and have the new one.

@@ -44,8 +44,8 @@ pub(super) fn without_noout(me: NodeId, view: &View, turn: &Turn) -> Option<Next
         let reason = "its monitors do not answer, and noout must be taken back";
         return Some(Next::Wait(vec![problem("Ceph", reason.into())]));
     };
-    let host = ceph.noout.contains(&turn.node).then(|| view.member(turn.node))??;
-    Some(locked(me, view, Step::TakeBackNoout(host.name.clone())))
+    let host = ceph.noout.contains(&turn.node).then(|| view.host(turn.node))??;
+    Some(locked(me, view, Step::TakeBackNoout(host.clone())))
 }
 
 /// This node has committed: it activates, restarts, is being judged, or has come back.
@@ -115,11 +115,12 @@ fn cut_off(word: &Word, turn: &Turn) -> Cut {
 }
 
 /// Another's turn, if that node cannot end it: what it has set is taken back. Who may have activated keeps its turn, so
-/// that nobody else begins until it has come back, or an operator leaves it out.
+/// that nobody else begins until it has come back, or an operator leaves it out. One that the cluster file does not name is
+/// as much alive as others: this file may be older than its own.
 fn abandoned(me: NodeId, view: &View, turn: &Turn) -> Option<Next> {
     let owner = view.member(turn.node);
     let limit = if turn.activated() { GONE } else { LOST };
-    let lost = owner.is_none_or(|member| member.silent_for(limit).is_some());
+    let lost = view.silence(turn.node).is_some_and(|silence| silence.seconds >= limit);
     if !lost || heir(view, turn) != Some(me) {
         return None;
     }

@@ -5,7 +5,7 @@ use super::parts::Parts;
 use super::word::{Failed, Vain, Word, Work};
 use crate::boot::RootHash;
 use crate::evacuate;
-use crate::names::BadValue;
+use crate::names::{BadValue, NodeName};
 use crate::status::{NodeStatus, Problem};
 use crate::update::State;
 
@@ -41,7 +41,9 @@ impl Local {
         let (parts, leads) = Parts::of(&self.status);
         let updater = self.updater.clone().unwrap_or_default();
         let activated = updater.trial.is_some();
+        let node = self.status.node.as_ref();
         Ok(Word {
+            name: node.and_then(|node| NodeName::try_from(node.name.clone()).ok()),
             running: self.status.version.parse()?,
             root_hash: self.root_hash.clone(),
             proven: !activated && (!self.counted || self.blessed),

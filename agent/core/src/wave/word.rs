@@ -39,6 +39,9 @@ pub struct Silence {
 /// What a node says of itself. Releases of different ages read it: what is unknown to one of them is passed over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Word {
+    /// Its short name, for nodes whose cluster file does not name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<NodeName>,
     /// The release that runs.
     pub running: Version,
     /// The root hash of that release.

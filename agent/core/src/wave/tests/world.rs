@@ -72,6 +72,7 @@ pub(super) fn version(text: &str) -> Version {
 impl World {
     pub(super) fn new() -> Self {
         let word = Word {
+            name: None,
             running: version(OLD),
             root_hash: None,
             proven: true,
@@ -134,6 +135,7 @@ impl World {
             hours: Hours::Open,
             lock: self.lock,
             turn: self.turn.clone(),
+            stranger: None,
             health: self.health(&nodes),
             nodes,
         }
