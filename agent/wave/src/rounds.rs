@@ -122,15 +122,15 @@ impl Rounds {
 
     /// One look, and at most one step.
     async fn round(&mut self, keeper: &Keeper) -> Result<Pace, RoundError> {
+        let (seen, ceph) = self.see(keeper).await?;
         let me = self.settings.node;
-        let seen = self.look(keeper).await?;
-        let ceph = if seen.is_busy() { self.ceph(Hosts::Only(me), &seen).await } else { None };
-        let next = next(me, &self.view(&seen, ceph));
+        let next = next(me, &self.view(&seen, ceph.clone()));
         self.tell(next.to_string());
         if !matches!(next, Next::Do(Step::Move(_))) {
             host::stay()?;
         }
         match next {
+            Next::Do(Step::Commit { boot }) => self.commit(keeper, boot, ceph).await,
             Next::Do(step) => {
                 let again = self.last.replace(step.clone()).as_ref() == Some(&step);
                 self.carry_out(keeper, &seen, step).await?;
@@ -141,6 +141,33 @@ impl Rounds {
                 Ok(Pace::Calm)
             }
         }
+    }
+
+    /// All that is decided from. Ceph may take long to answer: what stands in ZooKeeper is looked at behind it.
+    async fn see(&mut self, keeper: &Keeper) -> Result<(Seen, Option<Ceph>), RoundError> {
+        let seen = self.look(keeper).await?;
+        if !seen.is_busy() {
+            return Ok((seen, None));
+        }
+        let ceph = self.ceph(Hosts::Only(self.settings.node), &seen).await;
+        Ok((self.look(keeper).await?, ceph))
+    }
+
+    /// Commits, if that is still what is to be done at a last look: behind it there is no way back, and ZooKeeper itself
+    /// sees to wish and turn alone.
+    async fn commit(
+        &mut self,
+        keeper: &Keeper,
+        boot: String,
+        ceph: Option<Ceph>,
+    ) -> Result<Pace, RoundError> {
+        let seen = self.look(keeper).await?;
+        let step = Step::Commit { boot };
+        if next(self.settings.node, &self.view(&seen, ceph)) == Next::Do(step.clone()) {
+            self.last = Some(step.clone());
+            self.carry_out(keeper, &seen, step).await?;
+        }
+        Ok(Pace::AtOnce)
     }
 
     /// What there is to see, once this node has said where it stands itself. One that cannot tell that, or does not

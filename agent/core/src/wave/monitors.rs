@@ -43,7 +43,7 @@ pub enum AnswerError {
     Missing,
 }
 
-/// Ceph, and the OSDs of each host. Monitors in quorum are told by their own nodes.
+/// Ceph, and the OSDs of each host.
 ///
 /// # Errors
 /// The answers tell nothing.
@@ -68,8 +68,9 @@ pub fn read(
     let unclean = groups.filter(|it| !is_clean(&it.state_name));
     let counted =
         |(id, all): (&NodeId, &BTreeSet<u64>)| (*id, u32::try_from(all.len()).unwrap_or(u32::MAX));
+    let quorum = status.quorum_names.iter().filter_map(|name| node(name).copied());
     let ceph = Ceph {
-        quorum: BTreeSet::new(),
+        quorum: quorum.collect(),
         osds: osds.iter().map(counted).collect(),
         unclean: unclean.map(|it| (it.state_name, it.count)).collect(),
         stop: BTreeMap::new(),
@@ -106,6 +107,8 @@ fn answer<T: for<'de> Deserialize<'de>>(reply: Option<Reply>) -> Result<T, Answe
 
 #[derive(Deserialize)]
 struct Status {
+    #[serde(default)]
+    quorum_names: Vec<String>,
     pgmap: Groups,
 }
 
@@ -153,7 +156,7 @@ mod tests {
 
     /// The shape of 18.2, shortened.
     fn replies() -> Vec<Reply> {
-        let status = json!({"health": {}, "pgmap": {"pgs_by_state": [
+        let status = json!({"health": {}, "quorum_names": ["n1", "foreign"], "pgmap": {"pgs_by_state": [
             {"state_name": "active+clean", "count": 30},
             {"state_name": "active+clean+scrubbing+deep", "count": 2},
             {"state_name": "active+undersized+degraded", "count": 3}], "num_pgs": 35}});
@@ -175,6 +178,7 @@ mod tests {
         assert_eq!(ceph.osds, [(id(1), 1), (id(4), 2)].into());
         assert_eq!(ceph.unclean, [("active+undersized+degraded".to_owned(), 3)].into());
         assert_eq!(ceph.noout, [id(4)].into());
+        assert_eq!(ceph.quorum, [id(1)].into());
     }
 
     #[test]

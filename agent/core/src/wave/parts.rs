@@ -127,7 +127,12 @@ impl Health {
         let patroni = Patroni { paused, synchronous, max_lag, members };
         Self {
             zookeeper: heard().filter_map(|(id, parts)| Some((id, parts.zookeeper?))).collect(),
-            ceph: ceph.map(|ceph| Ceph { quorum, ..ceph }),
+            // What Ceph says itself is newer than any word.
+            ceph: ceph.map(
+                |ceph| {
+                    if ceph.quorum.is_empty() { Ceph { quorum, ..ceph } } else { ceph }
+                },
+            ),
             patroni: (!patroni.members.is_empty()).then_some(patroni),
             machines: nodes
                 .keys()
@@ -176,6 +181,20 @@ mod tests {
             trial: None,
             update: None,
         }
+    }
+
+    #[test]
+    fn monitors_in_quorum_are_told_by_ceph() {
+        let id = |n: u16| NodeId::try_from(n).unwrap();
+        let member =
+            "{name: n1, word: {running: '1', proven: true, boot: b, parts: {monitor: true}}}";
+        let nodes = [(id(1), serde_yaml::from_str(member).unwrap())].into();
+        let quorum = |told: BTreeSet<NodeId>| {
+            let ceph = Ceph { quorum: told, ..Ceph::default() };
+            Health::of(&nodes, Some(ceph), Commits::default(), None).ceph.unwrap().quorum
+        };
+        assert_eq!(quorum([id(2), id(3)].into()), [id(2), id(3)].into());
+        assert_eq!(quorum(BTreeSet::new()), [id(1)].into(), "as the nodes say");
     }
 
     #[test]
