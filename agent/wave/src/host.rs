@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio::net::UnixStream;
 use trilith_core::boot::RootHash;
 use trilith_core::evacuate::{self, Move, WISH as MOVES};
-use trilith_core::gate::{FailedList, Said, Stand};
+use trilith_core::gate::{FailedList, Said};
 use trilith_core::status::NodeStatus;
 use trilith_core::update::{STATE, Wish};
 use trilith_core::version::Version;
@@ -61,7 +61,6 @@ pub(crate) enum HostError {
 pub(crate) async fn look(trouble: Option<String>) -> Result<Local, HostError> {
     let boot = read(BOOT)?.unwrap_or_default().trim().to_owned();
     let command_line = read("/proc/cmdline")?.unwrap_or_default();
-    let stand = parse::<Said>(GATE)?.map(|said| said.stand);
     let failed: FailedList = parse(FAILED)?.unwrap_or_default();
     let failed =
         failed.all().iter().map(|it| Failed { version: it.version.clone(), why: it.why.clone() });
@@ -69,8 +68,8 @@ pub(crate) async fn look(trouble: Option<String>) -> Result<Local, HostError> {
         status: status().await?,
         boot,
         root_hash: RootHash::of_command_line(&command_line),
-        counted: Path::new(COUNTED).exists() || matches!(stand, Some(Stand::Trial { .. })),
-        blessed: stand == Some(Stand::Proven),
+        counted: Path::new(COUNTED).exists(),
+        stand: parse::<Said>(GATE)?.map(|said| said.stand),
         updater: parse(STATE)?,
         mover: parse(evacuate::STATE)?,
         failed: failed.collect(),

@@ -33,9 +33,12 @@ pub fn judge(before: &Before, now: &Now) -> Verdict {
     let was = &before.parts;
     host(was, &is, status, now, &mut missing);
     quorums(was, &is, status, &mut missing);
-    agents(was, &is, &mut missing);
+    let unplugged = unplugged(was, &is, now);
+    if unplugged.is_none() {
+        agents(was, &is, &mut missing);
+    }
     if missing.own.is_empty()
-        && let Some(reason) = cut_off(was, &is, now)
+        && let Some(reason) = unplugged.or_else(|| cut_off(was, &is))
     {
         return Verdict::Inconclusive { reason };
     }
@@ -122,13 +125,19 @@ fn agents(was: &Parts, is: &Parts, missing: &mut Missing) {
     if let Some(service) = meets_others(was, is) {
         let peers = list(&was.peers);
         missing.own.push(format!(
-            "agents: {peers} answered before and none does now, though {service} meets other nodes"
+            "agents: {peers} answered before and none does now, though it meets other nodes by {service}"
         ));
     }
 }
 
 /// A service that has a part which nobody can have alone.
 fn meets_others(was: &Parts, is: &Parts) -> Option<&'static str> {
+    let session = (!was.peers.is_disjoint(&is.bgp)).then_some("frr");
+    in_quorum(is).or(session)
+}
+
+/// A service that is part of a quorum with other nodes.
+fn in_quorum(is: &Parts) -> Option<&'static str> {
     let quorums = [
         ("zookeeper", &is.zookeeper, "standalone"),
         ("ceph", &is.ceph, "leader"),
@@ -136,8 +145,9 @@ fn meets_others(was: &Parts, is: &Parts) -> Option<&'static str> {
     ];
     let among = |role: &Option<String>, alone| role.as_ref().is_some_and(|role| role != alone);
     let quorum = quorums.into_iter().find(|(_, role, alone)| among(role, *alone));
-    let session = (!was.peers.is_disjoint(&is.bgp)).then_some("frr");
-    quorum.map(|(name, ..)| name).or(session)
+    // An OSD is up by the word of monitors: of others, unless this node's own may be the only one.
+    let osds = (is.ceph.is_none() && !is.osds.is_empty()).then_some("osds");
+    quorum.map(|(name, ..)| name).or(osds)
 }
 
 /// What the agent says of a subject that has not converged.
@@ -148,17 +158,17 @@ fn state(status: &NodeStatus, name: &str) -> String {
     }
 }
 
-/// Why it looks as if everybody was gone.
-fn cut_off(was: &Parts, is: &Parts, now: &Now) -> Option<String> {
+/// That nothing is connected any more.
+fn unplugged(was: &Parts, is: &Parts, now: &Now) -> Option<String> {
     let unplugged = |link: &Link| *link == Link::NoCarrier;
-    if !was.links.is_empty() && is.links.is_empty() && now.links.values().any(unplugged) {
-        let links = list(&was.links);
-        return Some(format!("no link has carrier; before, {links} had"));
-    }
-    if !was.peers.is_empty() && was.peers.is_disjoint(&is.peers) {
-        return Some(format!("no other node answers; before, {} did", list(&was.peers)));
-    }
-    None
+    let all = !was.links.is_empty() && is.links.is_empty() && now.links.values().any(unplugged);
+    all.then(|| format!("no link has carrier; before, {} had", list(&was.links)))
+}
+
+/// Why it looks as if everybody was gone.
+fn cut_off(was: &Parts, is: &Parts) -> Option<String> {
+    let all = !was.peers.is_empty() && was.peers.is_disjoint(&is.peers);
+    all.then(|| format!("no other node answers; before, {} did", list(&was.peers)))
 }
 
 fn list(names: &BTreeSet<String>) -> String {

@@ -139,7 +139,7 @@ fn others_are_ready(me: NodeId, view: &View, wish: &Wish) -> Vec<Problem> {
         let why = match (&member.word, &member.silent) {
             (_, Some(silent)) if id != me => format!("is silent: {}", silent.why),
             (None, _) => "has not said anything yet".into(),
-            (Some(word), _) if !word.proven => format!("runs {} on trial", word.running),
+            (Some(word), _) if !word.proven => word.on_trial(),
             (Some(word), _) if !ready(word, wish) => not_staged(word, wish),
             (Some(_), _) => return None,
         };

@@ -58,7 +58,7 @@ fn returned(me: NodeId, view: &View, turn: &Turn, boot: &str) -> Next {
     let failed = word.failed_with(version);
     let why = match (&word.work, failed) {
         _ if word.running == *version && word.proven => return end(me, view, turn),
-        _ if word.running == *version => return wait(format!("{version} runs on trial")),
+        _ if word.running == *version => return wait(format!("this node {}", word.on_trial())),
         (_, Some(failed)) if word.boot != boot => {
             format!("{version} was activated, and {} runs: {}", word.running, failed.why)
         }

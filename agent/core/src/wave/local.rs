@@ -5,6 +5,7 @@ use super::parts::Parts;
 use super::word::{Failed, Vain, Word, Work};
 use crate::boot::RootHash;
 use crate::evacuate;
+use crate::gate::Stand;
 use crate::names::{BadValue, NodeName};
 use crate::status::{NodeStatus, Problem};
 use crate::update::State;
@@ -18,10 +19,11 @@ pub struct Local {
     pub boot: String,
     /// The root that runs.
     pub root_hash: Option<RootHash>,
-    /// Whether the boot loader counted this boot (`LoaderBootCountPath`): it was on trial when it began.
+    /// Whether the boot loader counted this boot (`LoaderBootCountPath`): it was on trial when it began. What the gate says
+    /// comes later.
     pub counted: bool,
-    /// Whether the gate has found it proven since.
-    pub blessed: bool,
+    /// What the gate says of this boot; `None`: nothing.
+    pub stand: Option<Stand>,
     /// What the updater says; `None`: it has not run in this boot.
     pub updater: Option<State>,
     /// What the program that moves machines says; `None`: it has not run in this boot.
@@ -42,11 +44,17 @@ impl Local {
         let updater = self.updater.clone().unwrap_or_default();
         let activated = updater.trial.is_some();
         let node = self.status.node.as_ref();
+        let blessed = self.stand == Some(Stand::Proven);
+        let trial = match &self.stand {
+            Some(Stand::Trial { verdict, .. }) => Some(verdict.to_string()),
+            Some(Stand::Old | Stand::Proven) | None => None,
+        };
         Ok(Word {
             name: node.and_then(|node| NodeName::try_from(node.name.clone()).ok()),
             running: self.status.version.parse()?,
             root_hash: self.root_hash.clone(),
-            proven: !activated && (!self.counted || self.blessed),
+            proven: !activated && (blessed || !(self.counted || trial.is_some())),
+            trial,
             boot: self.boot.clone(),
             work: wish.map(|wish| work(&updater, wish)).unwrap_or_default(),
             staged: updater.staged,
@@ -102,6 +110,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::gate::{Spent, Verdict};
     use crate::status::BundleStatus;
     use crate::wave::Asked;
 
@@ -119,8 +128,9 @@ mod tests {
             update: None,
         };
         let updater = (!updater.is_empty()).then(|| serde_yaml::from_str(updater).unwrap());
+        let stand = blessed.then_some(Stand::Proven);
         let (boot, root_hash, mover, failed) = ("b1".into(), None, None, Vec::new());
-        Local { status, boot, root_hash, counted, blessed, updater, mover, failed, trouble: None }
+        Local { status, boot, root_hash, counted, stand, updater, mover, failed, trouble: None }
     }
 
     fn wish() -> Wish {
@@ -147,6 +157,17 @@ mod tests {
             let word = local(counted, blessed, updater).word(None, None).unwrap();
             assert_eq!(word.proven, expected, "{counted} {blessed} {updater}");
         }
+    }
+
+    #[test]
+    fn what_the_gate_says_is_told_while_it_is_on_trial() {
+        let reason = "no other node answers; before, n2 did".to_owned();
+        let verdict = Verdict::Inconclusive { reason: reason.clone() };
+        let stand = Stand::Trial { number: 1, limit: 900, spent: Spent::new(), verdict };
+        let word = Local { stand: Some(stand), ..local(false, false, "") }.word(None, None);
+        let word = word.unwrap();
+        assert_eq!((word.proven, word.trial), (false, Some(reason)));
+        assert_eq!(local(true, true, "").word(None, None).unwrap().trial, None);
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub struct Word {
     pub root_hash: Option<RootHash>,
     /// Whether the running release is proven, and nothing else would be started by the boot loader before it.
     pub proven: bool,
+    /// What the gate says of it while it is on trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<String>,
     /// The kernel's ID of this boot.
     pub boot: String,
     /// The release that lies ready to be activated.
@@ -160,6 +163,12 @@ impl Work {
 }
 
 impl Word {
+    /// That it runs on trial, with what the gate says of it.
+    pub(super) fn on_trial(&self) -> String {
+        let why = self.trial.as_ref().map(|why| format!(": {why}"));
+        format!("runs {} on trial{}", self.running, why.unwrap_or_default())
+    }
+
     /// Whether this release failed here at any time.
     pub(super) fn failed_with(&self, version: &Version) -> Option<&Failed> {
         self.failed.iter().find(|failed| failed.version == *version)

@@ -76,6 +76,7 @@ impl World {
             running: version(OLD),
             root_hash: None,
             proven: true,
+            trial: None,
             boot: "b0".into(),
             staged: None,
             work: Work::Idle,
