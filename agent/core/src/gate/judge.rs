@@ -17,8 +17,9 @@ struct Missing {
 
 /// Judges a boot on trial.
 ///
-/// A node that sees nobody of those whom it saw before is cut off, and so is one none of whose links has carrier; unless
-/// something of its own is missing, or its services meet other nodes, it may be the site that is gone.
+/// A node that sees nobody of those whom it saw before is cut off, and so is one none of whose links has carrier, and one
+/// that lacks what needs others and sees fewer than most of them; unless something of its own is missing, or its services
+/// meet other nodes, it may be the site that is gone.
 pub fn judge(before: &Before, now: &Now) -> Verdict {
     let mut missing = Missing::default();
     if !now.booted {
@@ -38,7 +39,8 @@ pub fn judge(before: &Before, now: &Now) -> Verdict {
         agents(was, &is, &mut missing);
     }
     if missing.own.is_empty()
-        && let Some(reason) = unplugged.or_else(|| cut_off(was, &is))
+        && let Some(reason) =
+            unplugged.or_else(|| cut_off(was, &is)).or_else(|| too_few(was, &is, &missing))
     {
         return Verdict::Inconclusive { reason };
     }
@@ -110,11 +112,19 @@ fn quorums(was: &Parts, is: &Parts, status: &NodeStatus, missing: &mut Missing) 
     for number in was.osds.difference(&is.osds) {
         say("osds", &format!("OSD {number} was up"));
     }
-    // With a node that is gone nobody has a session.
-    let gone = |name: &&String| was.peers.contains(*name) && !is.peers.contains(*name);
-    for name in was.bgp.difference(&is.bgp).filter(|name| !gone(name)) {
+    for name in was.bgp.difference(&is.bgp).filter(|name| !excused(name, was, is, status)) {
         say("frr", &format!("the session with {name} was established"));
     }
+}
+
+/// Whether a session may be missing: nobody has one with a node that is gone, and a router may have died meanwhile, as
+/// long as there is a session with another.
+fn excused(name: &String, was: &Parts, is: &Parts, status: &NodeStatus) -> bool {
+    let node = |name: &String| was.peers.contains(name) || status.peers.contains_key(name);
+    if node(name) {
+        return was.peers.contains(name) && !is.peers.contains(name);
+    }
+    is.bgp.iter().any(|other| !node(other))
 }
 
 /// Whether other agents do not speak with this one although their nodes are there.
@@ -169,6 +179,19 @@ fn unplugged(was: &Parts, is: &Parts, now: &Now) -> Option<String> {
 fn cut_off(was: &Parts, is: &Parts) -> Option<String> {
     let all = !was.peers.is_empty() && was.peers.is_disjoint(&is.peers);
     all.then(|| format!("no other node answers; before, {} did", list(&was.peers)))
+}
+
+/// That most of those whom it met are gone: what needs them cannot come back, whatever the release is like. A node is there
+/// if its agent answers or a session with it stands, and who is in a quorum has most of them: that a release keeps agents
+/// from each other is not taken for their absence.
+fn too_few(was: &Parts, is: &Parts, missing: &Missing) -> Option<String> {
+    let there: BTreeSet<String> = is.peers.union(&is.bgp).cloned().collect();
+    let gone: BTreeSet<String> = was.peers.difference(&there).cloned().collect();
+    let (all, here) = (was.peers.len() + 1, was.peers.len() + 1 - gone.len());
+    let enough = here > all / 2 || in_quorum(is).is_some();
+    (!enough && !missing.shared.is_empty()).then(|| {
+        format!("{here} of {all} are there, too few for a quorum; {} answered before", list(&gone))
+    })
 }
 
 fn list(names: &BTreeSet<String>) -> String {
