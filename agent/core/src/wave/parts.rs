@@ -12,7 +12,7 @@ use crate::machines::Hosting;
 use crate::names::NodeId;
 use crate::patroni;
 use crate::quorum::LEADER;
-use crate::status::{Details, NodeStatus};
+use crate::status::{Details, NodeStatus, SubjectStatus};
 use crate::subject::Subject as _;
 use crate::{ceph, zookeeper};
 
@@ -35,6 +35,9 @@ pub struct Parts {
     /// Whether that member says that Patroni is paused.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
+    /// Services of which it restarts its part or waits for its turn to, with a word for which ([`crate::turns`]).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub restarts: BTreeMap<String, String>,
     /// How many machines run on it; `None`: libvirt does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machines: Option<u32>,
@@ -70,6 +73,7 @@ impl Parts {
             monitor: monitor.role.is_some(),
             database: coordinates.then(|| member(&database)),
             paused: database.more.contains_key("paused"),
+            restarts: restarts(status),
             machines,
             hosting: libvirt.hosting,
         };
@@ -78,6 +82,15 @@ impl Parts {
         let leads = leads.into_iter().filter(|(_, it)| it.role.as_deref() == Some(LEADER));
         (parts, leads.map(|(what, _)| what).collect())
     }
+}
+
+/// From its request until its part of the service works again; that it lets another one go first is no request.
+fn restarts(status: &NodeStatus) -> BTreeMap<String, String> {
+    let restart = |(name, subject): (&String, &SubjectStatus)| {
+        let turn = subject.details.turn.filter(|turn| turn.asks.is_some() || turn.holds)?;
+        Some((name.clone(), turn.word()?))
+    };
+    status.subjects.iter().filter_map(restart).collect()
 }
 
 fn server(role: &str, details: &Details) -> Server {
@@ -145,7 +158,8 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{BundleStatus, Lag, SubjectStatus};
+    use crate::status::{BundleStatus, Lag};
+    use crate::turns::{Stand, Vote};
 
     fn subject(details: Details) -> SubjectStatus {
         SubjectStatus { details, ..SubjectStatus::waiting("nothing", 0) }
@@ -198,6 +212,22 @@ mod tests {
     }
 
     #[test]
+    fn turns_to_restart_a_service() {
+        let vote = |n: u16| Some(Vote { node: NodeId::try_from(n).unwrap(), ticket: 7 });
+        let told = |asks, vote, holds| {
+            let mut status = status(["leader", "leader", "leader"], None);
+            let turn = Some(Stand { asks, vote, holds });
+            status.subjects.get_mut("ceph").unwrap().details.turn = turn;
+            Parts::of(&status).0.restarts.get("ceph").cloned()
+        };
+        assert_eq!(told(None, None, false), None);
+        assert_eq!(told(None, vote(2), false), None, "it is another's");
+        assert_eq!(told(Some(7), vote(1), false).as_deref(), Some("waits to restart"));
+        assert_eq!(told(Some(7), vote(1), true).as_deref(), Some("restarts"));
+        assert_eq!(told(None, None, true).as_deref(), Some("restarts"), "all was lost");
+    }
+
+    #[test]
     fn parts_of_a_status() {
         let (parts, leads) = Parts::of(&status(["leader", "leader", "leader"], None));
         assert_eq!(leads, [Leads::Zookeeper, Leads::Monitors, Leads::Patroni].into());
@@ -206,6 +236,7 @@ mod tests {
             monitor: true,
             database: Some(Database::Leader),
             paused: false,
+            restarts: BTreeMap::new(),
             machines: Some(3),
             hosting: Some(hosting()),
         };

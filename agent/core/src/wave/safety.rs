@@ -18,6 +18,7 @@ pub(super) fn against(view: &View, me: NodeId) -> Vec<Problem> {
     reasons.extend(ceph(view, me));
     reasons.extend(patroni(view, me));
     reasons.extend(machines(view, me));
+    reasons.extend(restarts(view));
     reasons
 }
 
@@ -51,6 +52,19 @@ fn sound(view: &View, me: NodeId) -> Option<Problem> {
         "without this node {sound} of {all} answer with a proven release, and {needed} are needed"
     );
     (sound < needed).then(|| problem("coordinators", reason))
+}
+
+/// Coordinators restart their parts of a service by turns of their own, which know nothing of the wave: with a node that
+/// restarts as a whole a second part would be away.
+fn restarts(view: &View) -> Vec<Problem> {
+    let answers = view.nodes.values().filter(|member| member.silent.is_none());
+    let each = |member: &Member| {
+        let restarts = member.word.as_ref().map(|word| word.parts.restarts.clone());
+        let name = member.name.clone();
+        let reason = |(service, word)| problem(name.as_str(), format!("{word} {service}"));
+        restarts.into_iter().flatten().map(reason).collect::<Vec<_>>()
+    };
+    answers.flat_map(each).collect()
 }
 
 fn zookeeper(view: &View, me: NodeId) -> Option<Problem> {
