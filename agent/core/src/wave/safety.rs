@@ -1,9 +1,31 @@
 //! What speaks against a node's restart: every quorum, the data and the machines, with reasons.
 
-use super::health::{Ceph, Database, Machines, Patroni, Server};
+use super::health::{Ceph, Database, Health, Machines, Patroni, Server};
 use super::{Member, View};
 use crate::names::NodeId;
 use crate::status::{Problem, problem};
+
+/// A coordinator's own parts of the services. One that is missing when the gate writes down what the node is part of, such as
+/// a Postgres that is rewound behind a switchover, would not be missed on the new release either.
+fn own(view: &View, me: NodeId) -> Vec<Problem> {
+    if !coordinates(view, me) {
+        return Vec::new();
+    }
+    let Health { zookeeper, ceph, patroni, machines: _ } = &view.health;
+    let database = patroni.as_ref().and_then(|patroni| patroni.members.get(&me));
+    let away = matches!(database, None | Some(Database::Away));
+    // Of Ceph that does not answer nothing is known.
+    let out = ceph.as_ref().is_some_and(|ceph| !ceph.quorum.contains(&me));
+    [
+        (!zookeeper.contains_key(&me), "ZooKeeper", "this node's own server does not serve"),
+        (out, "Ceph's monitors", "this node's own is not in quorum"),
+        (away, "Patroni", "this node's own Postgres neither leads nor streams"),
+    ]
+    .into_iter()
+    .filter(|(missing, ..)| *missing)
+    .map(|(_, object, reason)| problem(object, reason.into()))
+    .collect()
+}
 
 /// How many of so many are a majority.
 fn majority(of: usize) -> usize {
@@ -19,6 +41,7 @@ pub(super) fn against(view: &View, me: NodeId) -> Vec<Problem> {
     reasons.extend(patroni(view, me));
     reasons.extend(machines(view, me));
     reasons.extend(restarts(view));
+    reasons.extend(own(view, me));
     reasons
 }
 
