@@ -213,6 +213,8 @@ pub enum Step {
         /// Though it has failed here.
         again: bool,
     },
+    /// Take back from the updater that it is to activate, while the release is only staged.
+    Withdraw(Version),
     /// Say in this node's word that its turn was in vain.
     Fail {
         /// Under which wish.
@@ -322,6 +324,7 @@ impl fmt::Display for Step {
             Self::Activate { version, again } => {
                 write!(f, "activate {version}{}", once_more(again))
             }
+            Self::Withdraw(version) => write!(f, "have the updater leave {version} staged"),
             Self::Fail { wish, why } => write!(f, "say that wave {wish} failed here: {why}"),
             Self::End => f.write_str("end the turn"),
         }

@@ -49,8 +49,8 @@ pub(crate) enum HostError {
     Parse { path: &'static str, source: serde_yaml::Error },
     #[error("cannot write {path}: {source}")]
     Write { path: &'static str, source: io::Error },
-    #[error("cannot remove {MOVES}: {0}")]
-    Remove(#[source] io::Error),
+    #[error("cannot remove {path}: {source}")]
+    Remove { path: &'static str, source: io::Error },
     #[error("the wish cannot be written: {0}")]
     Yaml(#[from] serde_yaml::Error),
     #[error("the cluster file has no `update`: nobody knows where releases are")]
@@ -70,6 +70,8 @@ pub(crate) async fn look(trouble: Option<String>) -> Result<Local, HostError> {
         root_hash: RootHash::of_command_line(&command_line),
         counted: Path::new(COUNTED).exists(),
         stand: parse::<Said>(GATE)?.map(|said| said.stand),
+        // Before what the updater says of it.
+        told: parse(WISH)?,
         updater: parse(STATE)?,
         mover: parse(evacuate::STATE)?,
         failed: failed.collect(),
@@ -106,6 +108,12 @@ pub(crate) fn calm() -> Result<(), HostError> {
     }
 }
 
+/// Takes the updater's wish back. Unlike another wish, that there is none shows in what the updater says: then it has left
+/// off, and begins nothing.
+pub(crate) fn withdraw() -> Result<(), HostError> {
+    remove(WISH)
+}
+
 /// Has machines moved away, as long as this is not taken back.
 pub(crate) fn evacuate(wave: Option<u64>, moves: Vec<Move>) -> Result<(), HostError> {
     let Some(wave) = wave else { return Ok(()) };
@@ -114,8 +122,14 @@ pub(crate) fn evacuate(wave: Option<u64>, moves: Vec<Move>) -> Result<(), HostEr
 
 /// Has machines stay where they are. One that is on its way arrives.
 pub(crate) fn stay() -> Result<(), HostError> {
-    match std::fs::remove_file(MOVES) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(HostError::Remove(error)),
+    remove(MOVES)
+}
+
+fn remove(path: &'static str) -> Result<(), HostError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(HostError::Remove { path, source })
+        }
         Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -285,6 +285,7 @@ impl Rounds {
             Step::Move(moves) => {
                 host::evacuate(seen.turn.as_ref().map(|(turn, _)| turn.wish), moves)?;
             }
+            Step::Withdraw(_) => host::withdraw()?,
             Step::Fail { wish, why } => {
                 host::calm()?;
                 let word = seen.words.get(&self.settings.node).cloned();

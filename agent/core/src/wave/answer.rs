@@ -196,9 +196,8 @@ fn prepare(me: NodeId, view: &View, wish: &Wish, turn: &Turn) -> Next {
     if let Some(step) = moves(me, view, turn) {
         return locked(me, view, step);
     }
-    let unset = view.health.ceph.as_ref().is_some_and(|ceph| !ceph.noout.contains(&me));
-    if let (true, true, Some(member)) = (turn.noout, unset, view.member(me)) {
-        return locked(me, view, Step::SetNoout(member.name.clone()));
+    if let Some(step) = closing::with_noout(me, view, turn) {
+        return locked(me, view, step);
     }
     match view.member(me).and_then(|member| member.word.as_ref()) {
         Some(word) => locked(me, view, Step::Commit { boot: word.boot.clone() }),

@@ -2,7 +2,7 @@
 
 use super::answer::{locked, paused, unlocked};
 use super::word::{Word, Work};
-use super::{Asked, GONE, Hours, LOST, Member, Next, Phase, Step, Turn, View};
+use super::{Asked, GONE, Hours, LOST, Member, Next, Phase, Step, Turn, View, safety};
 use crate::names::NodeId;
 use crate::status::{Problem, problem};
 
@@ -17,17 +17,21 @@ pub(super) fn next(me: NodeId, view: &View, turn: &Turn) -> Option<Next> {
     }
 }
 
-/// This node's turn, before it has activated: why it may not go on, and then back.
+/// This node's turn, before it has committed: if it may not go on, it goes back.
 fn undo(me: NodeId, view: &View, turn: &Turn) -> Option<Next> {
+    (!goes_on(me, view, turn)).then(|| end(me, view, turn))
+}
+
+/// Whether this node's turn is wanted as it was when it began, and nothing has stopped the wave.
+fn goes_on(me: NodeId, view: &View, turn: &Turn) -> bool {
     let wish = view.wish.as_ref().filter(|wish| {
         let same = wish.number == turn.wish && wish.version == turn.version;
         same && wish.state == Asked::Running && !wish.without.contains(&me)
     });
-    let goes_on = wish.is_some_and(|wish| {
+    wish.is_some_and(|wish| {
         let done = view.member(me).is_some_and(|member| member.has(&wish.version));
         !done && view.hours == Hours::Open && view.failures(wish).is_empty()
-    });
-    (!goes_on).then(|| end(me, view, turn))
+    })
 }
 
 /// Takes back what was set, and ends the turn.
@@ -68,15 +72,50 @@ fn returned(me: NodeId, view: &View, turn: &Turn, boot: &str) -> Next {
             Cut::Asked(next) => return next,
             Cut::Failed(why) => why,
         },
-        (Work::Idle, _) => {
-            let again = turn.again;
-            return locked(me, view, Step::Activate { version: version.clone(), again });
-        }
+        _ if let Some(next) = back(me, view, turn, word) => return next,
+        (Work::Idle, _) => return activate(me, view, turn),
+        // It is busy with what it was told before.
+        (Work::Busy(_), _) if word.activates == Some(false) => return activate(me, view, turn),
         (Work::Busy(how_far), _) => return wait(format!("{version} is activated: {how_far}")),
         (Work::Refused(why), _) => format!("{version} could not be activated: {why}"),
     };
     let said = word.vain.as_ref().is_some_and(|vain| vain.wish == turn.wish);
     if said { end(me, view, turn) } else { locked(me, view, Step::Fail { wish: turn.wish, why }) }
+}
+
+/// This node has committed, and the release is only staged, because the updater does not get on with it. The wave may have
+/// been stopped meanwhile, or it may not be safe any more: then there is a way back as long as nothing is on trial, and it
+/// is over when the updater has heard that it is to activate no more.
+fn back(me: NodeId, view: &View, turn: &Turn, word: &Word) -> Option<Next> {
+    let staged = word.proven && word.staged.as_ref() == Some(&turn.version);
+    // A word of an older release does not say whether the updater has heard.
+    let told = word.activates.filter(|_| staged)?;
+    if goes_on(me, view, turn) && safety::against(view, me).is_empty() {
+        return None;
+    }
+    Some(match (told, &word.work) {
+        (false, _) => end(me, view, turn),
+        // It may be about to read what it was told: only what it shows to have heard can be seen to be withdrawn.
+        (true, Work::Idle) => {
+            let reason = format!("the updater is told to activate {}", turn.version);
+            Next::Wait(vec![problem("turn", reason)])
+        }
+        (true, Work::Busy(_) | Work::Refused(_)) => Next::Do(Step::Withdraw(turn.version.clone())),
+    })
+}
+
+/// Has the updater activate, once everything is as it was at the commit: somebody may have begun to go back.
+fn activate(me: NodeId, view: &View, turn: &Turn) -> Next {
+    let (version, again) = (turn.version.clone(), turn.again);
+    let step = with_noout(me, view, turn).unwrap_or(Step::Activate { version, again });
+    locked(me, view, step)
+}
+
+/// What is to do until `noout` is set for this node, if that is the wave's to set.
+pub(super) fn with_noout(me: NodeId, view: &View, turn: &Turn) -> Option<Step> {
+    let unset = view.health.ceph.as_ref().is_some_and(|ceph| !ceph.noout.contains(&me));
+    let member = view.member(me).filter(|_| turn.noout && unset)?;
+    Some(Step::SetNoout(member.name.clone()))
 }
 
 /// What is known of an activation after which an older release runs, and nothing has failed.

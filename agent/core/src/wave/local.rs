@@ -8,7 +8,7 @@ use crate::evacuate;
 use crate::gate::Stand;
 use crate::names::{BadValue, NodeName};
 use crate::status::{NodeStatus, Problem};
-use crate::update::State;
+use crate::update::{self, State};
 
 /// What a node finds on itself.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Local {
     pub counted: bool,
     /// What the gate says of this boot; `None`: nothing.
     pub stand: Option<Stand>,
+    /// What the updater is told; `None`: nothing.
+    pub told: Option<update::Wish>,
     /// What the updater says; `None`: it has not run in this boot.
     pub updater: Option<State>,
     /// What the program that moves machines says; `None`: it has not run in this boot.
@@ -57,6 +59,7 @@ impl Local {
             trial,
             boot: self.boot.clone(),
             work: wish.map(|wish| work(&updater, wish)).unwrap_or_default(),
+            activates: Some(activates(self.told.as_ref(), &updater)),
             staged: updater.staged,
             moving: self
                 .mover
@@ -83,9 +86,18 @@ fn moving(mover: &evacuate::State, wish: &Wish) -> Work {
     }
 }
 
+/// Whether an updater is told to activate. One from which the wish was taken shows that it has heard so by naming none.
+fn activates(told: Option<&update::Wish>, updater: &State) -> bool {
+    told.map_or(updater.wished.is_some(), |told| told.activate)
+}
+
 /// What an updater does about a wish.
 fn work(updater: &State, wish: &Wish) -> Work {
     let State { wished, doing, progress, refused, failed, .. } = updater;
+    if wished.is_none() && updater.staged.as_ref() == Some(&wish.version) {
+        // What failed is of a wish that was taken back.
+        return Work::Idle;
+    }
     if let (None, Some(failed)) = (wished, failed) {
         // It has not come so far as to read its wish.
         return Work::Busy(failed.clone());
@@ -129,8 +141,9 @@ mod tests {
         };
         let updater = (!updater.is_empty()).then(|| serde_yaml::from_str(updater).unwrap());
         let stand = blessed.then_some(Stand::Proven);
-        let (boot, root_hash, mover, failed) = ("b1".into(), None, None, Vec::new());
-        Local { status, boot, root_hash, counted, stand, updater, mover, failed, trouble: None }
+        let (root_hash, told, mover, failed, trouble) = (None, None, None, Vec::new(), None);
+        let boot = "b1".into();
+        Local { status, boot, root_hash, counted, stand, told, updater, mover, failed, trouble }
     }
 
     fn wish() -> Wish {
@@ -184,6 +197,28 @@ mod tests {
         assert_eq!(work(refused), Work::Refused("2: it is older".into()));
         let failed = "{wished: '2', failed: 'no answer; again in 4 s'}";
         assert_eq!(work(failed), Work::Busy("no answer; again in 4 s".into()));
+    }
+
+    #[test]
+    fn the_updater_is_told_to_activate_until_it_has_heard_that_it_is_not() {
+        let word = |told: Option<bool>, updater: &str| {
+            let told = told.map(|activate| update::Wish {
+                version: "2".parse().unwrap(),
+                source: update::Source::try_from("/srv".to_owned()).unwrap(),
+                trust: "0".repeat(64).try_into().unwrap(),
+                activate,
+                again: false,
+                back: false,
+                trial: 900,
+            });
+            Local { told, ..local(false, false, updater) }.word(Some(&wish()), None).unwrap()
+        };
+        assert_eq!(word(None, "").activates, Some(false));
+        assert_eq!(word(Some(false), "{wished: '2'}").activates, Some(false));
+        assert_eq!(word(Some(true), "").activates, Some(true));
+        assert_eq!(word(None, "{wished: '2', doing: activate 2}").activates, Some(true));
+        let heard = word(None, "{staged: '2', failed: 'no answer; again in 60 s'}");
+        assert_eq!((heard.activates, heard.work), (Some(false), Work::Idle));
     }
 
     #[test]

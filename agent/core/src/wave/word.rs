@@ -60,6 +60,10 @@ pub struct Word {
     /// What its updater does about the wave's release.
     #[serde(default)]
     pub work: Work,
+    /// Whether its updater is told to activate, or may not have heard yet that it is told so no more; `None`: an older
+    /// release does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activates: Option<bool>,
     /// What becomes of its machines in the wave.
     #[serde(default, skip_serializing_if = "Work::is_idle")]
     pub moving: Work,

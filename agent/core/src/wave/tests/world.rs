@@ -28,12 +28,31 @@ pub(super) struct Node {
     activated: Option<u8>,
     /// What it is about to do, as it decided some time ago.
     decided: Option<(Step, Seen)>,
+    /// Whether its updater is told to activate.
+    told: bool,
+    updater: Updater,
     /// Whether the new release works on it.
     pub(super) sound: bool,
     silent: u64,
 }
 
+/// An updater, as far as an activation goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Updater {
+    /// It has no wish.
+    Rests,
+    /// It has read one, and nobody sees it yet.
+    Reads,
+    /// It shows that it has one.
+    Works,
+}
+
 impl Node {
+    fn tell(&mut self, activate: bool) {
+        self.told = activate;
+        self.word.activates = Some(activate || self.updater == Updater::Works);
+    }
+
     /// As the others see it.
     fn is_silent(&self) -> bool {
         !self.up || self.blind
@@ -80,6 +99,7 @@ impl World {
             boot: "b0".into(),
             staged: None,
             work: Work::Idle,
+            activates: Some(false),
             moving: Work::Idle,
             failed: Vec::new(),
             vain: None,
@@ -93,6 +113,8 @@ impl World {
             dead: false,
             word,
             activated: None,
+            told: false,
+            updater: Updater::Rests,
             decided: None,
             sound: true,
             silent: 0,
@@ -277,7 +299,8 @@ impl World {
                     turn.phase = Phase::Activated { boot };
                 }
             }
-            Step::Activate { .. } if same => self.activate(node),
+            Step::Activate { .. } if same => self.get(node).tell(true),
+            Step::Withdraw(_) => self.get(node).tell(false),
             Step::Fail { wish, why } => self.get(node).word.vain = Some(Vain { wish, why }),
             Step::End if same => self.turn = None,
             _ => {}
@@ -306,6 +329,22 @@ impl World {
         self.activations.push((wish.number, node));
     }
 
+    /// The updater gets on. `late`: it does what it was told when it last looked.
+    pub(super) fn update(&mut self, node: NodeId, late: bool) {
+        let it = self.get(node);
+        match it.updater {
+            Updater::Rests if it.told => it.updater = Updater::Reads,
+            Updater::Rests => {}
+            Updater::Reads => {
+                (it.updater, it.word.work) = (Updater::Works, Work::Busy("activates".into()));
+            }
+            Updater::Works if it.told || late => return self.activate(node),
+            Updater::Works => (it.updater, it.word.work) = (Updater::Rests, Work::Idle),
+        }
+        let told = it.told;
+        it.tell(told);
+    }
+
     fn activate(&mut self, node: NodeId) {
         let it = self.get(node);
         it.activated = Some(3);
@@ -317,6 +356,9 @@ impl World {
     pub(super) fn stop(&mut self, node: NodeId) {
         let it = self.get(node);
         (it.up, it.blind, it.decided) = (false, false, None);
+        // The wish lay in memory.
+        it.updater = Updater::Rests;
+        it.tell(false);
         // They end with it; after the wave's own restart there are none.
         self.hosts(node).clear();
         if self.lock == Some(node) {
@@ -408,6 +450,7 @@ impl World {
                 self.start(node);
                 self.see(node, true);
                 self.judge(node);
+                self.update(node, false);
                 self.decide(node);
                 rests &= self.nodes[&node].decided.is_none();
                 self.act(node);
