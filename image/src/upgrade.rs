@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use trilith_core::config::Node;
 use trilith_core::names::NodeId;
@@ -23,7 +23,7 @@ use trilith_core::wave::{Asked, Next, View, Wish, next, order};
 use crate::cluster::{Access, Cluster};
 use crate::config;
 use crate::exit::{self, Exit};
-use crate::node::agent::Agent;
+use crate::node::agent::{Agent, Refusal};
 use crate::node::credential;
 
 /// How often it looks how far the wave is.
@@ -111,7 +111,7 @@ pub(crate) fn run(options: &Options) -> Result<Exit> {
     }
     let shows_once = options.detach && said.is_none();
     if let Some(said) = said {
-        let wish: Wish = serde_json::from_slice(&way.agent()?.say(PATH, &said)?)?;
+        let wish: Wish = serde_json::from_slice(&way.ask(|agent| agent.say(PATH, &said))?)?;
         config::print(&format!("{}\n", words(&wish)))?;
     }
     if shows_once {
@@ -151,22 +151,24 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
-    fn agent(&mut self) -> Result<&mut Agent> {
-        if self.agent.is_none() {
-            self.agent = Some(self.connect()?);
-        }
-        self.agent.as_mut().context("no connection")
-    }
-
-    fn connect(&self) -> Result<Agent> {
-        let mut last = anyhow!("the cluster file has no coordinators");
-        for node in self.cluster.config.coordinator_nodes() {
-            match self.reach(node) {
-                Ok(agent) => return Ok(agent),
-                Err(error) => last = error.context(format!("cannot ask node {}", node.name)),
+    /// Asks one coordinator after the other until one answers: an agent may be there whose wave has no session yet. The one
+    /// that has answered is asked first the next time.
+    fn ask<T>(&mut self, ask: impl Fn(&mut Agent) -> Result<T>) -> Result<T> {
+        if let Some(agent) = &mut self.agent {
+            match ask(agent) {
+                Err(error) if passes_by(&error) => self.agent = None,
+                answer => return answer,
             }
         }
-        Err(last)
+        let try_one = |node: &Node| {
+            let mut agent = self.reach(node)?;
+            let answer = ask(&mut agent)?;
+            Ok((agent, answer))
+        };
+        let nodes = self.cluster.config.coordinator_nodes();
+        let (agent, answer) = first(nodes.map(|node| (node.name.to_string(), try_one(node))))?;
+        self.agent = Some(agent);
+        Ok(answer)
     }
 
     fn reach(&self, node: &Node) -> Result<Agent> {
@@ -175,15 +177,31 @@ impl Way<'_> {
         Agent::connect(&host, &addresses, &self.operator)
     }
 
-    /// The cluster as it stands. A connection that broke is made anew, perhaps to another node.
+    /// The cluster as it stands.
     fn view(&mut self) -> Result<View> {
-        let answer = self.agent().and_then(|agent| agent.get(PATH));
-        if answer.is_err() {
-            self.agent = None;
-        }
-        serde_json::from_slice(&answer?)
+        serde_json::from_slice(&self.ask(|agent| agent.get(PATH))?)
             .context("the answer is not understood: is this program older than the nodes?")
     }
+}
+
+/// Whether another coordinator may answer: this one is away, or cannot do its part just now.
+fn passes_by(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refusal>().is_none_or(Refusal::is_of_this_node)
+}
+
+/// What the first of them gives that is there, else why each does not.
+fn first<T>(answers: impl Iterator<Item = (String, Result<T>)>) -> Result<T> {
+    let mut errors = Vec::new();
+    for (name, answer) in answers {
+        match answer {
+            Err(error) if passes_by(&error) => errors.push(format!("node {name}: {error:#}")),
+            answer => return answer,
+        }
+    }
+    if errors.is_empty() {
+        bail!("the cluster file has no coordinators");
+    }
+    bail!("no coordinator answers:\n  {}", errors.join("\n  "))
 }
 
 /// The order with its reasons, and what changes.
@@ -279,4 +297,37 @@ fn show(view: &View, shown: &mut BTreeMap<String, String>) -> Result<Option<Exit
     let halted = view.nodes.keys().any(|id| matches!(next(*id, view), Next::Halted(_)));
     let ended = halted || wish.state != Asked::Running;
     Ok((ended && view.turn.is_none()).then_some(if halted { Exit::Failed } else { Exit::Ok }))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+    use hyper::StatusCode;
+
+    use super::*;
+
+    fn refused(code: StatusCode, why: &str) -> Result<u8> {
+        Err(Refusal { code, why: why.into() }.into())
+    }
+
+    fn ask(answers: Vec<Result<u8>>) -> Result<u8, String> {
+        let named = answers.into_iter().enumerate().map(|(n, it)| (format!("n{}", n + 1), it));
+        first(named).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn another_coordinator_is_asked_when_one_cannot_answer() {
+        let starting = || refused(StatusCode::SERVICE_UNAVAILABLE, "no session");
+        assert_eq!(ask(vec![starting(), Err(anyhow!("no answer")), Ok(3)]), Ok(3));
+        let all = ask(vec![starting(), Err(anyhow!("no answer"))]).unwrap_err();
+        let expected = "no coordinator answers:\n  node n1: it refuses (503 Service Unavailable): no session\n  \
+                        node n2: no answer";
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn a_refusal_is_an_answer() {
+        let refusal = ask(vec![refused(StatusCode::CONFLICT, "there is no wave"), Ok(2)]);
+        assert_eq!(refusal, Err("it refuses (409 Conflict): there is no wave".into()));
+    }
 }

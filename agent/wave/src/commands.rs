@@ -20,7 +20,15 @@ pub(crate) enum Order {
     /// How the cluster stands.
     Look(oneshot::Sender<Result<View, String>>),
     /// A command.
-    Say(Command, Speaker, oneshot::Sender<Result<Wish, String>>),
+    Say(Command, Speaker, oneshot::Sender<Result<Wish, Unsaid>>),
+}
+
+/// Why a command has not become the wish.
+pub(crate) enum Unsaid {
+    /// It makes no sense now, whomever one asks.
+    Refused(String),
+    /// ZooKeeper cannot be asked from here.
+    Away(String),
 }
 
 type Orders = mpsc::Sender<Order>;
@@ -65,5 +73,8 @@ async fn take(
     let order = Order::Say(command, Speaker { who, at }, answer);
     orders.send(order).await.map_err(|_| away())?;
     let wish = answered.await.map_err(|_| away())?;
-    wish.map(Json).map_err(|why| (StatusCode::CONFLICT, why))
+    wish.map(Json).map_err(|unsaid| match unsaid {
+        Unsaid::Refused(why) => (StatusCode::CONFLICT, why),
+        Unsaid::Away(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
+    })
 }

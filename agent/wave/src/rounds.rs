@@ -19,7 +19,7 @@ use trilith_core::wave::{
 use zookeeper_client::PersistentWatcher;
 
 use crate::ceph::{CephError, Hosts};
-use crate::commands::{self, Order};
+use crate::commands::{self, Order, Unsaid};
 use crate::host::HostError;
 use crate::keeper::{Keeper, KeeperError, Seen};
 use crate::patroni::PatroniError;
@@ -330,12 +330,16 @@ impl Rounds {
         keeper: &Keeper,
         said: &Command,
         speaker: Speaker,
-    ) -> Result<Wish, String> {
-        let seen = keeper.look().await.map_err(|error| error.to_string())?;
+    ) -> Result<Wish, Unsaid> {
+        let away = |error: KeeperError| Unsaid::Away(error.to_string());
+        let seen = keeper.look().await.map_err(away)?;
         let who = speaker.who.clone();
         let judged = command(&self.view(&seen, None), said, speaker);
-        let wish = judged.map_err(|refusal| refusal.to_string())?;
-        keeper.wish(&wish, &seen).await.map_err(|error| error.to_string())?;
+        let wish = judged.map_err(|refusal| Unsaid::Refused(refusal.to_string()))?;
+        keeper.wish(&wish, &seen).await.map_err(|error| match error {
+            KeeperError::Changed => Unsaid::Refused(error.to_string()),
+            error => away(error),
+        })?;
         info!(operator = who, "{who}: {said}");
         Ok(wish)
     }
@@ -346,7 +350,7 @@ impl Rounds {
         while let Ok(Some(order)) = timeout_at(again, self.orders.recv()).await {
             match order {
                 Order::Look(answer) => _ = answer.send(Err(why.to_owned())),
-                Order::Say(_, _, answer) => _ = answer.send(Err(why.to_owned())),
+                Order::Say(_, _, answer) => _ = answer.send(Err(Unsaid::Away(why.to_owned()))),
             }
         }
         sleep_until(again).await;

@@ -1,16 +1,17 @@
 //! The agent of a node, asked by mutual TLS as an operator.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -36,6 +37,28 @@ pub(crate) struct Agent {
     sender: SendRequest<Full<Bytes>>,
     host: String,
 }
+
+/// The node answers, and not with what it was asked for.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) code: StatusCode,
+    pub(crate) why: String,
+}
+
+impl Refusal {
+    /// Whether another node may answer all the same: this one cannot do its part just now.
+    pub(crate) fn is_of_this_node(&self) -> bool {
+        self.code == StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it refuses ({}): {}", self.code, self.why)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 impl Agent {
     /// Connects to the first of the addresses that answers, and believes it only if its certificate names `host`.
@@ -106,7 +129,8 @@ impl Agent {
             return Ok(answer);
         }
         let body = self.runtime.block_on(answer.into_body().collect())?.to_bytes();
-        bail!("it refuses ({code}): {}", String::from_utf8_lossy(&body).trim())
+        let why = String::from_utf8_lossy(&body).trim().to_owned();
+        Err(Refusal { code, why }.into())
     }
 }
 
