@@ -157,3 +157,40 @@ fn a_failure_stops_the_wave() {
     world.settle();
     assert_eq!([4, 5, 1, 2, 3].map(|n| running(&world, n)), [NEW; 5]);
 }
+
+/// With its session it would keep the lock, and nobody could take back what it has set.
+#[test]
+fn a_node_that_hangs_in_its_turn_is_cleaned_up_after() {
+    let mut world = World::new();
+    world.until(|world| !world.noout.is_empty());
+    world.see(id(4), false);
+    world.get(id(4)).dead = true;
+    world.settle();
+    assert!(world.noout.is_empty() && world.turn.is_none(), "{world:#?}");
+}
+
+/// An updater that has read what it was told, and has not shown it yet, activates all the same.
+#[test]
+fn a_turn_that_is_aborted_ends_when_the_updater_has_heard_it() {
+    for late in [false, true] {
+        let mut world = World::new();
+        world.until(|world| world.nodes[&id(4)].word.activates == Some(true));
+        world.update(id(4), false);
+        world.say(&Command::Abort);
+        let go_on = |world: &mut World| {
+            for _ in 0..9 {
+                world.decide(id(4));
+                world.act(id(4));
+            }
+        };
+        go_on(&mut world);
+        assert!(world.turn.is_some(), "it may activate at any moment");
+        world.update(id(4), false);
+        go_on(&mut world);
+        world.update(id(4), late);
+        go_on(&mut world);
+        assert_eq!(world.turn.is_some(), late, "{world:#?}");
+        world.settle();
+        assert!(world.turn.is_none() && world.noout.is_empty(), "{world:#?}");
+    }
+}

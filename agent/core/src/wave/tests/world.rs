@@ -7,6 +7,10 @@ use super::super::word::{Failed, Silence, Vain, Word, Work};
 use super::*;
 use crate::machines::{Hosting, Machine};
 
+mod updater; // it hears late, and acts late
+
+use updater::Updater;
+
 pub(super) const OLD: &str = "1";
 pub(super) const NEW: &str = "2";
 /// As many coordinators, and as many nodes that are none.
@@ -36,23 +40,7 @@ pub(super) struct Node {
     silent: u64,
 }
 
-/// An updater, as far as an activation goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Updater {
-    /// It has no wish.
-    Rests,
-    /// It has read one, and nobody sees it yet.
-    Reads,
-    /// It shows that it has one.
-    Works,
-}
-
 impl Node {
-    fn tell(&mut self, activate: bool) {
-        self.told = activate;
-        self.word.activates = Some(activate || self.updater == Updater::Works);
-    }
-
     /// As the others see it.
     fn is_silent(&self) -> bool {
         !self.up || self.blind
@@ -329,22 +317,6 @@ impl World {
         self.activations.push((wish.number, node));
     }
 
-    /// The updater gets on. `late`: it does what it was told when it last looked.
-    pub(super) fn update(&mut self, node: NodeId, late: bool) {
-        let it = self.get(node);
-        match it.updater {
-            Updater::Rests if it.told => it.updater = Updater::Reads,
-            Updater::Rests => {}
-            Updater::Reads => {
-                (it.updater, it.word.work) = (Updater::Works, Work::Busy("activates".into()));
-            }
-            Updater::Works if it.told || late => return self.activate(node),
-            Updater::Works => (it.updater, it.word.work) = (Updater::Rests, Work::Idle),
-        }
-        let told = it.told;
-        it.tell(told);
-    }
-
     fn activate(&mut self, node: NodeId) {
         let it = self.get(node);
         it.activated = Some(3);
@@ -438,6 +410,18 @@ impl World {
         for host in &self.noout {
             let turn = self.turn.as_ref().is_some_and(|turn| turn.node == *host && turn.noout);
             assert!(turn, "noout of node {host} is nobody's\n{self:#?}");
+        }
+    }
+
+    /// Everybody goes on, but for the updaters, until something has come about.
+    pub(super) fn until(&mut self, come: impl Fn(&Self) -> bool) {
+        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let mut turns = nodes.iter().cycle().take(500);
+        while !come(self) {
+            let node = *turns.next().unwrap();
+            self.decide(node);
+            self.act(node);
+            self.check();
         }
     }
 
