@@ -120,7 +120,7 @@ async fn pass(
     block::settle()?;
     let mut observed = machine.observe()?;
     tell(teller, &observed, session.as_ref())?;
-    let Some(session) = session.as_mut() else { return Ok(Outcome::Settled) };
+    let Some(session) = session.as_mut() else { return settled(teller) };
     observed.offer = session.offer.clone();
     observed.remembered = session.remembered;
     let Plan { steps, problems } = Update::plan(&Some(session.wish.clone()), &observed);
@@ -138,14 +138,16 @@ async fn pass(
     match steps.last() {
         Some(Step::Reboot) => Ok(Outcome::Rebooting),
         Some(_) => Ok(Outcome::GoneOn),
-        None => {
-            teller.say(|state| {
-                (state.doing, state.progress, state.fetching) = (None, None, None);
-                (state.failed, state.refused) = (None, Vec::new());
-            })?;
-            Ok(Outcome::Settled)
-        }
+        None => settled(teller),
     }
+}
+
+fn settled(teller: &Teller) -> Result<Outcome> {
+    teller.say(|state| {
+        (state.doing, state.progress, state.fetching) = (None, None, None);
+        (state.failed, state.refused) = (None, Vec::new());
+    })?;
+    Ok(Outcome::Settled)
 }
 
 /// What is wished for now. What was seen of the source counts as long as the same release is meant: what is staged is
