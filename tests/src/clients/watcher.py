@@ -1,9 +1,9 @@
-"""Asks each member of ZooKeeper and of Postgres, and Ceph's monitors, once in a second, as clients do, and says in JSON, a line
+"""Asks each member of ZooKeeper and of Postgres, and Ceph's monitors, in each second, as clients do, and says in JSON, a line
 for each second and service, who has answered in it; until its stdin ends. Who does not answer within the second is not
 there. What it needs lies in /mnt."""
 import json, os, socket, ssl, sys, threading, time
 
-SOON = 0.9
+SOON, AGAIN = 0.9, 0.1
 
 
 def tell(**what):
@@ -11,7 +11,8 @@ def tell(**what):
 
 
 class Asked:
-    """One that is asked at the begin of each second, by a thread of its own: one that hangs keeps nobody else waiting."""
+    """One that is asked in each second until it has answered, by a thread of its own: one that hangs keeps nobody else
+    waiting. While leaders change, nobody answers for less than a second: whoever asks once may miss all the rest of it."""
 
     def __init__(self, ask):
         self.ask, self.answers = ask, {}
@@ -22,12 +23,17 @@ class Asked:
             now = time.time()
             second = int(now) + 1
             time.sleep(second - now)
-            try:
-                answer = self.ask()
-                if time.time() < second + 1:
-                    self.answers[second] = answer
-            except Exception:
-                pass  # No answer.
+            while time.time() < second + SOON and not self.has_answered(second):
+                time.sleep(AGAIN)
+
+    def has_answered(self, second):
+        try:
+            answer = self.ask()
+        except Exception:
+            return False
+        if time.time() < second + 1:
+            self.answers[second] = answer
+        return True
 
 
 def zookeeper(address):

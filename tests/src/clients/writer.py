@@ -9,9 +9,11 @@ PERIOD, SOON = 0.1, 2.0
 class ZooKeeper:
     def __init__(self, told):
         from kazoo.client import KazooClient
+        # It looks for a server as often as it writes: what is measured is the service, not how long a client holds back.
+        again = {"max_tries": -1, "delay": PERIOD, "backoff": 1, "max_jitter": 0.0}
         hosts = ",".join(f"[{it}]:2281" if ":" in it else f"{it}:2281" for _, it in told["members"])
         self.client = KazooClient(hosts=hosts, use_ssl=True, verify_certs=True, ca="/mnt/authority.pem",
-            certfile="/mnt/node.pem", keyfile="/mnt/node.key", auth_data=[("digest", told["account"])], timeout=10.0)
+            certfile="/mnt/node.pem", keyfile="/mnt/node.key", auth_data=[("digest", told["account"])], timeout=10.0, connection_retry=again)
         self.client.start(timeout=60)
         self.client.ensure_path("/writer")
 
