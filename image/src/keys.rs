@@ -20,6 +20,8 @@ use crate::exit::Exit;
 use crate::vault::{Unlock, Vault};
 use store::{Offline, Online};
 
+pub(crate) use enroll::Enrollment;
+
 /// Make and keep the keys that releases are signed with.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -24,7 +24,7 @@ use trilith_core::version::Version;
 
 use crate::exit::Exit;
 use crate::keys::store::Online;
-use crate::keys::{self, tuf};
+use crate::keys::{self, Enrollment, tuf};
 use crate::vault::Unlock;
 use repository::{Lifetimes, Repository};
 
@@ -56,6 +56,11 @@ pub(crate) struct Options {
     /// How hard zstd works, 1 to 22.
     #[arg(long, value_name = "LEVEL", default_value_t = 12, value_parser = clap::value_parser!(i32).range(1..=22))]
     level: i32,
+    /// What `trilith keys enroll` wrote: firmware in setup mode gets it from
+    /// media of this release. Default: enroll/ in the folder of the keys, if
+    /// it is there.
+    #[arg(long, value_name = "DIR")]
+    enroll: Option<PathBuf>,
     /// The tools tree with sbsign and mtools; `/` is this machine's own.
     /// Default: target/tools of the repository.
     #[arg(long, value_name = "DIR")]
@@ -86,6 +91,16 @@ struct Signing {
     unlock: Unlock,
     #[command(flatten)]
     lifetimes: Lifetimes,
+}
+
+impl Options {
+    /// What media of the release give to firmware, if anything.
+    fn enrollment(&self, online: &Online) -> Result<Option<Enrollment>> {
+        let keys = self.signing.keys.as_deref().context("no --keys")?;
+        let usual = Enrollment::folder(keys);
+        let folder = self.enroll.as_deref().or_else(|| usual.exists().then_some(&*usual));
+        folder.map(|folder| Enrollment::read(folder, online)).transpose()
+    }
 }
 
 /// Carries out the command.

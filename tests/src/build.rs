@@ -116,7 +116,7 @@ impl Build {
         Ok(())
     }
 
-    /// A disk with nothing on it but an ESP, and nothing on that but boot loader and UKI.
+    /// A disk with nothing on it but an ESP, and nothing on that but boot loader and UKI, and what `bootctl install` makes.
     fn disk(&self) -> Result<()> {
         let disk = self.path("raw");
         fs::File::create(&disk)?.set_len(16 << 20)?;
@@ -125,12 +125,17 @@ impl Build {
         run(self.tool("mkfs.vfat")?.args(["--offset=2048", "-F16"]).arg(&disk).arg("10240"))?;
         let esp = format!("{}@@1M", disk.display());
         let mut folders = self.tool("mmd")?;
-        run(folders.args(["-i", &esp, "::/EFI", "::/EFI/systemd", "::/EFI/BOOT", "::/EFI/Linux"]))?;
+        run(folders
+            .args(["-i", &esp, "::/EFI", "::/EFI/systemd", "::/EFI/BOOT", "::/EFI/Linux"])
+            .args(["::/loader", "::/loader/keys"]))?;
         let (loader, uki) = (format!("{BOOT}/systemd-bootx64.efi"), self.path("efi"));
+        let settings = self.folder.join("loader.conf");
+        fs::write(&settings, "#timeout 3\n")?;
         for (from, to) in [
             (Path::new(&loader), "EFI/systemd/systemd-bootx64.efi"),
             (Path::new(&loader), "EFI/BOOT/BOOTX64.EFI"),
             (&uki, UKI),
+            (&settings, "loader/loader.conf"),
         ] {
             run(self.tool("mcopy")?.args(["-i", &esp]).arg(from).arg(format!("::/{to}")))?;
         }

@@ -75,16 +75,23 @@ impl Operator {
 
     /// Looks at what the disk image has on its ESP.
     fn disk(&self, manifest: &Manifest) -> Result<()> {
+        for name in ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI", UKI] {
+            let program = self.on_media(manifest, name)?;
+            ensure!(self.starts(&program, "db.pem")?, "{name} on the disk image");
+        }
+        let keys = self.on_media(manifest, "loader/keys/auto/PK.auth");
+        ensure!(keys.is_err(), "firmware is given keys that nobody has made");
+        Ok(())
+    }
+
+    /// A file on the ESP of the disk image.
+    fn on_media(&self, manifest: &Manifest, name: &str) -> Result<Vec<u8>> {
         let disk = self.at("disk.raw");
         fs::write(&disk, zstd::decode_all(fs::File::open(self.target(&manifest.disk.target)?)?)?)?;
-        let esp = format!("{}@@1M", disk.display());
-        for name in ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI", UKI] {
-            let taken = self.at("taken");
-            let mut mcopy = in_tools("mcopy", &[self.folder()])?;
-            run(mcopy.args(["-o", "-i", &esp, &format!("::/{name}")]).arg(&taken))?;
-            ensure!(self.starts(&fs::read(&taken)?, "db.pem")?, "{name} on the disk image");
-        }
-        Ok(())
+        let (esp, taken) = (format!("{}@@1M", disk.display()), self.at("taken"));
+        let mut mcopy = in_tools("mcopy", &[self.folder()])?;
+        run(mcopy.args(["-o", "-i", &esp, &format!("::/{name}")]).arg(&taken))?;
+        Ok(fs::read(&taken)?)
     }
 
     /// Whether firmware that has this certificate would start a program.
@@ -315,6 +322,24 @@ fn firmware_is_given_keys_that_are_signed() -> Result<()> {
             ensure!(variable.certificates()? == number, "{folder}/{name}");
         }
     }
+    // Media of a release carry them; but not those of keys that sign no more.
+    Build::make(&operator.at("build"), "1.0-1", "one")?;
+    done(operator.releasing("build")?.arg("--enroll").arg(operator.at("own")))?;
+    let manifest = operator.manifest("1.0-1")?;
+    for name in ["PK.auth", "KEK.auth", "db.auth"] {
+        let given = operator.on_media(&manifest, &format!("loader/keys/auto/{name}"))?;
+        ensure!(given == fs::read(operator.at("own").join(name))?, "{name} on the disk image");
+    }
+    let settings = String::from_utf8(operator.on_media(&manifest, "loader/loader.conf")?)?;
+    ensure!(settings == "#timeout 3\nsecure-boot-enroll force\n", "{settings}");
+    for _ in 0..2 {
+        let mut rotate = operator.trilith(&["keys", "rotate", "db"])?;
+        rotate.arg("--root-keys").arg(operator.at("safe"));
+        done(rotate.arg("--identity").arg(operator.at("identity")))?;
+    }
+    Build::make(&operator.at("next"), "1.0-2", "two")?;
+    let old = output(operator.releasing("next")?.arg("--enroll").arg(operator.at("own")))?;
+    ensure!(said(&old).contains("run `trilith keys enroll` again"), "{}", said(&old));
     Ok(())
 }
 

@@ -19,8 +19,14 @@ pub use systems::{Op, activate, carry_out, demote, free, stage, systems};
 
 /// The boot loader, in its own place and in the one where firmware looks that remembers nothing.
 const LOADERS: [&str; 2] = ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI"];
-/// What the boot loader reads besides.
-const SETTINGS: [&str; 2] = ["loader/loader.conf", "loader/entries.srel"];
+/// What the boot loader reads besides: its settings, and the keys that it gives to firmware in setup mode.
+const SETTINGS: [&str; 5] = [
+    "loader/loader.conf",
+    "loader/entries.srel",
+    "loader/keys/auto/PK.auth",
+    "loader/keys/auto/KEK.auth",
+    "loader/keys/auto/db.auth",
+];
 /// The systems, each one file (UKI).
 pub(crate) const SYSTEMS: &str = "EFI/Linux";
 /// Which medium the node was installed from.

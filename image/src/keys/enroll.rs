@@ -2,9 +2,9 @@
 //!
 //! systemd-boot takes the three files from `loader/keys/auto/` of the ESP (systemd-boot(7), "Secure Boot").
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 
 use super::store::{Offline, Online};
@@ -30,7 +30,8 @@ const MICROSOFT_DB: [&str; 5] = [
 const MICROSOFT: &str = "77fa9abd-0359-4d32-bd60-28f4e78f784b";
 
 /// Write what firmware in setup mode takes as its keys: PK.auth, KEK.auth and
-/// db.auth, for loader/keys/auto/ of an ESP.
+/// db.auth. `trilith release` puts them onto its disk image, so that a machine
+/// in setup mode that starts from a medium has Secure Boot from then on.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -51,12 +52,56 @@ pub(crate) struct Options {
     unlock: Unlock,
 }
 
+/// What is written: each file's name and content.
+pub(crate) struct Enrollment([(String, Vec<u8>); 3]);
+
+impl Enrollment {
+    /// Where it is written if nobody says where, of the folder of the keys.
+    pub(crate) fn folder(keys: &Path) -> PathBuf {
+        keys.join("enroll")
+    }
+
+    /// Reads what was written into a folder.
+    ///
+    /// # Errors
+    /// It is not whole, or firmware with it would not start what these keys sign.
+    pub(crate) fn read(folder: &Path, online: &Online) -> anyhow::Result<Self> {
+        let read = |variable: &str| {
+            let name = format!("{variable}.auth");
+            let path = folder.join(&name);
+            let content =
+                std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            anyhow::Ok((name, content))
+        };
+        let files = [read("PK")?, read("KEK")?, read("db")?];
+        let [.., (_, db)] = &files;
+        let known = online.db.iter().any(|pair| has_certificate(db, &pair.certificate));
+        ensure!(
+            known,
+            "{}: firmware with these keys starts nothing that is signed now: run `trilith keys enroll` again",
+            folder.display()
+        );
+        Ok(Self(files))
+    }
+
+    /// Each file with its name.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(name, content)| (name.as_str(), content.as_slice()))
+    }
+}
+
+/// Whether a variable holds this certificate: firmware is given it as DER.
+fn has_certificate(variable: &[u8], pem: &str) -> bool {
+    pem_rfc7468::decode_vec(pem.as_bytes())
+        .is_ok_and(|(_, der)| variable.windows(der.len()).any(|part| part == der))
+}
+
 /// Carries out the command.
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let Options { folders, into, no_microsoft, tools, unlock } = options;
     let (vault, offline) = folders.open_offline(unlock)?;
     let (_online_vault, online) = folders.open_online(unlock, &vault)?;
-    let into = into.clone().unwrap_or_else(|| folders.keys.join("enroll"));
+    let into = into.clone().unwrap_or_else(|| Enrollment::folder(&folders.keys));
     files::make_folder(&into)?;
     let work = tempfile::tempdir().context("cannot make a folder to work in")?;
     let bench = Bench::new(tools.as_deref(), work.path())?;

@@ -15,6 +15,7 @@ use trilith_core::secrets::Secret;
 use crate::build::Tools;
 use crate::cluster::KeyPair;
 use crate::exec;
+use crate::keys::Enrollment;
 
 /// Where the tools see a key and its certificate.
 const KEY: &str = "/run/trilith-keys/key.pem";
@@ -27,6 +28,13 @@ const SECTOR: u64 = 512;
 const LOADERS: [&str; 2] = ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI"];
 /// Where its systems lie, for mtools.
 const SYSTEMS: &str = "::/EFI/Linux";
+/// Where it looks for keys that it gives to firmware in setup mode (systemd-boot(7), "Secure Boot").
+const KEYS: &str = "::/loader/keys/auto";
+/// Its settings.
+const SETTINGS: &str = "::/loader/loader.conf";
+/// Without this it does so in virtual machines alone, unless somebody chooses it in the menu (loader.conf(5)). Whoever
+/// makes these files and puts firmware into setup mode has chosen.
+const ENROLL: &str = "secure-boot-enroll force\n";
 
 /// The tools, and the folder that they work in.
 pub(crate) struct Bench {
@@ -128,6 +136,23 @@ impl Bench {
             let from = fs::canonicalize(from)?;
             self.run("mcopy", &["-o", "-i", &esp, text(&from)?, &to])
                 .with_context(|| format!("cannot put {to} onto {}", disk.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Lets the boot loader on the ESP of a disk image give these keys to firmware in setup mode.
+    pub(crate) fn enroll(&self, disk: &Path, keys: &Enrollment) -> Result<()> {
+        let esp = esp(disk)?;
+        let onto = || format!("cannot put the keys for firmware onto {}", disk.display());
+        self.run("mmd", &["-i", &esp, KEYS]).with_context(onto)?;
+        let settings = exec::output(self.tools.command("mtype").args(["-i", &esp, SETTINGS]));
+        let settings = settings.with_context(onto)? + ENROLL;
+        let files = keys.files().map(|(name, content)| (format!("{KEYS}/{name}"), content));
+        for (to, content) in files.chain([(SETTINGS.to_owned(), settings.as_bytes())]) {
+            let from = self.path("enroll");
+            fs::write(&from, content)
+                .with_context(|| format!("cannot write {}", from.display()))?;
+            self.run("mcopy", &["-o", "-i", &esp, text(&from)?, &to]).with_context(onto)?;
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use super::source::Source;
 use super::store::Store;
 use super::{Options, block_on, chunks, delta, files};
 use crate::build::{Progress, hex};
+use crate::keys::Enrollment;
 use crate::keys::store::Online;
 
 /// Makes a build a release. One that is there already, of the same build, is left as it is.
@@ -77,12 +78,13 @@ struct Making<'a> {
 impl Making<'_> {
     /// Everything but the manifest itself, which it gives.
     fn manifest(&mut self, repository: &Repository, online: &Online) -> Result<Manifest> {
+        let keys = self.options.enrollment(online)?;
         self.progress.step("signatures for firmware");
         self.bench.show(&self.options.build)?;
         let uki = self.bench.sign(&self.source.path("efi"), &online.db, "efi")?;
         let loader = self.bench.loader(&self.source.path("raw"))?;
         let loader = self.bench.sign(&loader, &online.db, "loader")?;
-        let disk = self.disk(&loader, &uki)?;
+        let disk = self.disk((&loader, &uki), keys.as_ref())?;
         let signature = self.bench.sign_root(&self.source.root_hash, &online.verity)?;
         let packages = self.source.path("packages.txt");
         let packages = fs::read_to_string(&packages)
@@ -159,11 +161,18 @@ impl Making<'_> {
     }
 
     /// The disk image that media are made from, with what is signed on it.
-    fn disk(&mut self, loader: &Path, uki: &Path) -> Result<Download> {
+    fn disk(
+        &mut self,
+        (loader, uki): (&Path, &Path),
+        keys: Option<&Enrollment>,
+    ) -> Result<Download> {
         self.progress.step("disk image");
         let (built, disk) = (self.source.path("raw"), self.folder.join("raw"));
         fs::copy(&built, &disk).with_context(|| format!("cannot copy {}", built.display()))?;
         self.bench.dress(&disk, loader, uki)?;
+        if let Some(keys) = keys {
+            self.bench.enroll(&disk, keys)?;
+        }
         let packed = self.folder.join("raw.zst");
         pack(&disk, &packed, self.options.level)
             .with_context(|| format!("cannot compress {}", disk.display()))?;
