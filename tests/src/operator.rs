@@ -164,15 +164,20 @@ impl Operator {
         run(&mut rotate).map(drop)
     }
 
-    /// `trilith keys enroll`: gives the folder with what firmware takes.
+    /// `trilith keys enroll`: gives the folder with what firmware takes. Media of later releases have it.
     pub fn enroll(&self) -> Result<PathBuf> {
-        let into = self.at("enroll");
         let mut enroll = self.trilith(&["keys", "enroll"])?;
-        enroll.arg("--root-keys").arg(self.at("safe")).arg("--into").arg(&into);
-        enroll.arg("--tools").arg(artifact::tools()?);
+        enroll.arg("--root-keys").arg(self.at("safe")).arg("--tools").arg(artifact::tools()?);
         self.open(&mut enroll);
         run(&mut enroll)?;
-        Ok(into)
+        Ok(self.keys().join("enroll"))
+    }
+
+    /// The disk image of a release, from which media are made.
+    pub fn disk_image(&self, version: &Version) -> Result<PathBuf> {
+        let (packed, disk) = (self.target(&self.manifest(version)?.disk.target)?, self.at("raw"));
+        zstd::stream::copy_decode(File::open(packed)?, File::create(&disk)?)?;
+        Ok(disk)
     }
 
     /// What nodes trust from the beginning: the SHA-256 of the first root.

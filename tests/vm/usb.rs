@@ -8,6 +8,9 @@ use trilith_tests::cluster::Cluster;
 use trilith_tests::machine::{BOOT, Bus, Disk, Hardware, Machine, REACTION};
 use trilith_tests::network::Network;
 use trilith_tests::node::Node;
+use trilith_tests::operator::{Operator, version};
+
+use crate::faults::checks_signatures;
 
 #[test]
 fn a_stick_starts_the_node_that_the_machine_is() -> Result<()> {
@@ -42,6 +45,30 @@ fn starts(bus: Bus) -> Result<()> {
     ensure!(failed.is_empty(), "{failed}");
     let bundles = node.ssh("stat --format %a /run/trilith-boot /run/trilith-boot/medium/*")?;
     ensure!(bundles.split_whitespace().collect::<Vec<_>>() == ["700", "600", "600", "600"]);
+    Ok(())
+}
+
+/// A machine whose firmware is in setup mode, and a medium of a release whose operator has made keys for it: from the first
+/// start on, the firmware starts what the operator has signed and nothing else.
+#[test]
+fn a_medium_gives_firmware_its_keys() -> Result<()> {
+    let network = Network::isolate()?;
+    let cluster = Cluster::sample(&artifact::cluster("homelab.yaml"))?;
+    cluster.edit(|file| {
+        file["node_defaults"].as_mapping_mut().map(|all| all.remove("system_disk"));
+    })?;
+    let image = artifact::image()?;
+    let operator = Operator::new()?;
+    operator.enroll()?;
+    operator.release_all(&[&image])?;
+    let medium = cluster.medium(&operator.disk_image(&version(&image)?)?)?;
+    let mut spec = Node::spec(&network, &cluster, 2)?;
+    spec.secure_boot = true;
+    spec.disks = vec![Disk::medium(medium, Bus::Usb)];
+    let node = Node::switch_on(Hardware::assemble(spec)?, &cluster, 2)?;
+    node.console().wait("this is node hv2 (ID 2) of cluster home", BOOT)?;
+    node.wait_booted()?;
+    ensure!(checks_signatures(&node)?, "Secure Boot is off");
     Ok(())
 }
 

@@ -37,7 +37,9 @@ fn release(hash: &str) -> TempDir {
     for loader in LOADERS {
         put(&folder, loader, b"the loader");
     }
-    put(&folder, "loader/loader.conf", b"#timeout 3\n");
+    for settings in SETTINGS {
+        put(&folder, settings, b"what the boot loader reads\n");
+    }
     let name = format!("EFI/Linux/trilith-6.12+deb13-{hash}.efi");
     put(&folder, &name, &uki(&format!("roothash={hash} quiet")));
     folder
