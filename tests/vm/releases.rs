@@ -86,8 +86,7 @@ impl Operator {
 
     /// A file on the ESP of the disk image.
     fn on_media(&self, manifest: &Manifest, name: &str) -> Result<Vec<u8>> {
-        let disk = self.at("disk.raw");
-        fs::write(&disk, zstd::decode_all(fs::File::open(self.target(&manifest.disk.target)?)?)?)?;
+        let disk = self.disk_image(&manifest.version)?;
         let (esp, taken) = (format!("{}@@1M", disk.display()), self.at("taken"));
         let mut mcopy = in_tools("mcopy", &[self.folder()])?;
         run(mcopy.args(["-o", "-i", &esp, &format!("::/{name}")]).arg(&taken))?;

@@ -13,7 +13,8 @@ class ZooKeeper:
         again = {"max_tries": -1, "delay": PERIOD, "backoff": 1, "max_jitter": 0.0}
         hosts = ",".join(f"[{it}]:2281" if ":" in it else f"{it}:2281" for _, it in told["members"])
         self.client = KazooClient(hosts=hosts, use_ssl=True, verify_certs=True, ca="/mnt/authority.pem",
-            certfile="/mnt/node.pem", keyfile="/mnt/node.key", auth_data=[("digest", told["account"])], timeout=10.0, connection_retry=again)
+            certfile="/mnt/node.pem", keyfile="/mnt/node.key", auth_data=[("digest", told["account"])], timeout=10.0,
+            connection_retry=again)
         self.client.start(timeout=60)
         self.client.ensure_path("/writer")
 
