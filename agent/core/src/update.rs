@@ -38,6 +38,9 @@ pub const STATE: &str = "/run/trilith-update/state.yaml";
 /// What a FAT file system takes beyond a file's own bytes: its last cluster, and its name.
 const SLACK: u64 = 64 << 10;
 
+/// What else is written into /var while a system is fetched: signed metadata, and how far the fetch has come.
+const NOTES: u64 = 4 << 20;
+
 /// The updates of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Update;
@@ -52,6 +55,8 @@ pub struct Observed {
     pub running: Option<RootHash>,
     /// What the source has of the wish. `None`: nobody has looked yet.
     pub offer: Option<Offer>,
+    /// How many bytes there are for what is fetched into /var, with what was fetched there already; `None`: nobody has looked.
+    pub room: Option<u64>,
     /// For which root a fetch into the free slot was begun and not ended.
     pub begun: Option<RootHash>,
     /// Which releases have failed on this node, as the gate remembers them.
@@ -154,6 +159,8 @@ struct Case<'a> {
     next: &'a Manifest,
     /// Whether a fetch of it into that slot was begun.
     begun: bool,
+    /// How many bytes there are for its system in /var.
+    room: Option<u64>,
 }
 
 fn plan(wish: &Wish, observed: &Observed) -> Result<Vec<Step>, Vec<Problem>> {
@@ -170,7 +177,7 @@ fn plan(wish: &Wish, observed: &Observed) -> Result<Vec<Step>, Vec<Problem>> {
     let Some(offer) = &observed.offer else { return Ok(vec![Step::Look]) };
     let next = offered(wish, &version, offer)?;
     let begun = observed.begun.as_ref() == Some(&next.root_hash);
-    let case = Case { wish, disk, running, slot: here.other(), next, begun };
+    let case = Case { wish, disk, running, slot: here.other(), next, begun, room: observed.room };
     let mut steps = case.fill_slot().map_err(refused)?;
     steps.extend(case.onto_esp(!steps.is_empty()).map_err(refused)?);
     if wish.activate {
@@ -299,7 +306,23 @@ impl Case<'_> {
                  belong there"
             ));
         }
+        if !there {
+            self.fits_into_var()?;
+        }
         Ok((!there).then(|| Step::Stage(self.wish.version.clone())))
+    }
+
+    /// The system is put together in /var, beside the one that runs.
+    fn fits_into_var(&self) -> Result<(), String> {
+        let is_ours = |it: &&System| it.root.as_ref() == Some(self.running);
+        let running = self.disk.esp.systems.iter().filter(is_ours).map(|it| it.size).max();
+        let need = self.next.uki.size + running.unwrap_or_default() + NOTES;
+        match self.room {
+            Some(room) if room < need => Err(format!(
+                "its system is put together in /var, which needs {need} bytes there, and {room} are free: make room in /var"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The systems on the ESP that are this release's, to the byte.

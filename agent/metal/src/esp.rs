@@ -15,7 +15,7 @@ use trilith_core::boot::{Name, RootHash};
 
 pub(crate) mod systems; // what boots, what is staged, and how one becomes the other
 
-pub use systems::{Op, activate, carry_out, demote, free, stage, systems};
+pub use systems::{Op, activate, carry_out, demote, stage, systems};
 
 /// The boot loader, in its own place and in the one where firmware looks that remembers nothing.
 const LOADERS: [&str; 2] = ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI"];

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statvfs::statvfs;
 use tempfile::TempDir;
 
 /// What it is mounted for.
@@ -14,6 +15,16 @@ pub enum Way {
     Read,
     /// To be written.
     Write,
+}
+
+/// How many bytes are free in the file system that a folder is in.
+///
+/// # Errors
+/// Asking fails.
+pub fn free(folder: &Path) -> Result<u64> {
+    let about = statvfs(folder);
+    let about = about.with_context(|| format!("cannot ask how full {} is", folder.display()))?;
+    Ok(about.blocks_available() * about.fragment_size())
 }
 
 /// A mounted file system; unmounted when it is dropped.

@@ -10,7 +10,7 @@ use trilith_core::gate::{self, FailedList, Said, Stand};
 use trilith_core::install::Layout;
 use trilith_core::update::{Disk, Esp, Observed};
 use trilith_metal::block::{Device, Devices};
-use trilith_metal::mounted::{Mounted, Way};
+use trilith_metal::mounted::{self, Mounted, Way};
 use trilith_metal::{esp, slot, table};
 
 use crate::memory::{FOLDER, Memory};
@@ -35,7 +35,8 @@ impl Machine {
         };
         let begun = Memory::read(Path::new(FOLDER))?.map(|memory| memory.root_hash);
         let (running, failed, proven) = (running()?, failed()?, proven());
-        Ok(Observed { disk, running, begun, failed, proven, ..Observed::default() })
+        let room = Some(room(Path::new(FOLDER))?);
+        Ok(Observed { disk, running, room, begun, failed, proven, ..Observed::default() })
     }
 
     /// The disk that was booted; `None`: a medium, or the network.
@@ -55,7 +56,7 @@ impl Machine {
         };
         let room = [room(0)?, room(1)?];
         let esp = self.on_esp(disk, &layout, Way::Read, |esp| {
-            Ok(Esp { free: esp::free(esp)?, systems: esp::systems(esp)? })
+            Ok(Esp { free: mounted::free(esp)?, systems: esp::systems(esp)? })
         })?;
         Ok(Some(Disk { layout, room, esp }))
     }
@@ -85,6 +86,16 @@ pub(crate) fn device(disk: &Device, number: u32) -> Result<PathBuf> {
     device.with_context(|| format!("partition {number} of {} is not there", disk.name))
 }
 
+/// How many bytes may come into a folder, with what is in it: that is what is overwritten.
+fn room(folder: &Path) -> Result<u64> {
+    let mut room = mounted::free(folder)?;
+    let entries = fs::read_dir(folder);
+    for entry in entries.with_context(|| format!("cannot list {}", folder.display()))? {
+        room += entry.and_then(|entry| entry.metadata())?.len();
+    }
+    Ok(room)
+}
+
 fn running() -> Result<Option<RootHash>> {
     let arguments = fs::read_to_string("/proc/cmdline").context("no kernel command line")?;
     Ok(RootHash::of_command_line(&arguments))
@@ -104,5 +115,20 @@ fn failed() -> Result<FailedList> {
             .with_context(|| format!("{} says what nobody understands", path.display())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(FailedList::default()),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_folder_is_room_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = fs::File::create(folder.path().join("uki")).unwrap();
+        // Without blocks, so that it takes nothing away.
+        file.set_len(1 << 40).unwrap();
+        let room = room(folder.path()).unwrap();
+        assert!(room > 1 << 40, "{room}");
     }
 }

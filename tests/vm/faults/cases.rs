@@ -178,7 +178,7 @@ fn node() -> Vec<Case> {
     vec![
         from(Start::Plain, case("ESP full", Fault::Refused(FILL_ESP, "are free"), Ends::Old)),
         // It is staged: what is missing is room to write down what the node is part of.
-        case("/var full", Fault::Refused(FILL_VAR, "No space left"), Ends::Old),
+        case("/var full", Fault::Refused(FILL_VAR, "make room in /var"), Ends::Old),
     ]
 }
 

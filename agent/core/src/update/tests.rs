@@ -4,5 +4,5 @@ use super::*;
 
 #[test]
 fn golden_plans() {
-    crate::golden::check::<Update>("update", 36);
+    crate::golden::check::<Update>("update", 38);
 }

@@ -10,7 +10,6 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::statvfs::statvfs;
 use ring::digest::{Context, SHA256};
 use trilith_core::boot::{Name, RootHash};
 use trilith_core::names::Sha256;
@@ -63,15 +62,6 @@ pub fn systems(esp: &Path) -> Result<Vec<System>> {
         }
     }
     Ok(found)
-}
-
-/// How many bytes are free.
-///
-/// # Errors
-/// Asking fails.
-pub fn free(esp: &Path) -> Result<u64> {
-    let about = statvfs(esp).with_context(|| format!("cannot ask how full {} is", shown(esp)))?;
-    Ok(about.blocks_available() * about.fragment_size())
 }
 
 /// Stages a system: it is on the ESP, and changes nothing of what boots.
