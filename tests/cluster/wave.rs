@@ -1,9 +1,12 @@
 //! The wave's words with a real ZooKeeper: who may say something, what becomes of it, and who may see it. Containers have
 //! no slots: the updater says so, and nobody begins.
 
+mod aborts; // a wave that somebody ends in the middle
 mod evacuation; // machines leave a node before it restarts
+mod outage; // the power of the whole site
 mod rehearsal; // an upgrade rehearsed by an operator
 mod rolling; // waves over a whole cluster
+mod trials; // releases with which a node does not come back to the others
 
 use std::time::Duration;
 
@@ -19,7 +22,7 @@ const NEXT: &str = "2999.1.1-1";
 #[test]
 fn a_wave_is_wished_by_those_who_may_and_seen_by_nobody_else() -> Result<()> {
     let lab = Lab::tied(&Spec { nodes: Some(4), ..Spec::sample()? })?;
-    has_releases(&lab)?;
+    has_releases(&lab, "10m")?;
     start(&lab, &lab.names())?;
     all_formed(&lab)?;
     lab.cluster().make_operator(&[])?;
@@ -61,12 +64,25 @@ fn clients_may_again_what_an_older_release_did_not_give(node: &Container<'_>) ->
     })
 }
 
-/// Says in the cluster file where releases come from, before any node is on.
-fn has_releases(lab: &Lab) -> Result<()> {
+/// A cluster whose nodes have slots, and [`rolling::FIRST`] from their installation; its operator may do all.
+fn with_slots(trial: &str) -> Result<Lab> {
+    let lab = Lab::tied(&Spec { slots: true, ..Spec::sample()? })?;
+    has_releases(&lab, trial)?;
+    for name in lab.names() {
+        lab.install(name, &rolling::version(rolling::FIRST)?)?;
+        lab.boot_newest(name)?;
+    }
+    all_formed(&lab)?;
+    lab.cluster().make_operator(&["--admin"])?;
+    Ok(lab)
+}
+
+/// Says in the cluster file where releases come from and how long each may take to prove itself, before any node is on.
+fn has_releases(lab: &Lab, trial: &str) -> Result<()> {
     lab.cluster().edit(|file| {
         file["update"]["source"] = "https://releases.example.net/trilith".into();
         file["update"]["trust"] = "5".repeat(64).into();
-        file["update"]["trial"] = "10m".into();
+        file["update"]["trial"] = trial.into();
     })?;
     lab.deliver()
 }

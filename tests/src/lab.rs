@@ -288,6 +288,11 @@ fn root_folder(folder: &Path, plan: &Plan, version: Option<&str>) -> PathBuf {
     own.map_or_else(|| folder.join(ROOT), |version| folder.join(format!("{ROOT}-{version}")))
 }
 
+/// What lies over the root of a release, if anything does.
+fn over_folder(folder: &Path, version: &str) -> PathBuf {
+    folder.join(format!("over-{version}"))
+}
+
 fn node_folder(folder: &Path, name: &str) -> PathBuf {
     folder.join(NODES).join(name)
 }

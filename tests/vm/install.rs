@@ -73,6 +73,8 @@ pub(crate) fn wait_installed(node: &mut Node<'_>) -> Result<()> {
     let seconds = || start.elapsed().as_secs_f64();
     node.console().wait("dividing it into partitions", BOOT)?;
     eprintln!("the installation begins {:.0} s after power-on", seconds());
+    // Firmware that was given keys has started anew before.
+    node.machine().qmp().forget_events();
     node.machine().wait_reset(BOOT)?;
     eprintln!("installed {:.0} s after power-on", seconds());
     Ok(())

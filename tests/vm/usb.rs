@@ -11,6 +11,7 @@ use trilith_tests::node::Node;
 use trilith_tests::operator::{Operator, version};
 
 use crate::faults::checks_signatures;
+use crate::install;
 
 #[test]
 fn a_stick_starts_the_node_that_the_machine_is() -> Result<()> {
@@ -49,27 +50,36 @@ fn starts(bus: Bus) -> Result<()> {
 }
 
 /// A machine whose firmware is in setup mode, and a medium of a release whose operator has made keys for it: from the first
-/// start on, the firmware starts what the operator has signed and nothing else.
+/// start on, the firmware starts what the operator has signed and nothing else. The disk that is installed gives them as well
+/// to firmware that has forgotten them.
 #[test]
-fn a_medium_gives_firmware_its_keys() -> Result<()> {
+fn a_medium_gives_firmware_its_keys_and_so_does_the_disk() -> Result<()> {
     let network = Network::isolate()?;
-    let cluster = Cluster::sample(&artifact::cluster("homelab.yaml"))?;
-    cluster.edit(|file| {
-        file["node_defaults"].as_mapping_mut().map(|all| all.remove("system_disk"));
-    })?;
+    let cluster = install::cluster()?;
     let image = artifact::image()?;
     let operator = Operator::new()?;
     operator.enroll()?;
     operator.release_all(&[&image])?;
     let medium = cluster.medium(&operator.disk_image(&version(&image)?)?)?;
-    let mut spec = Node::spec(&network, &cluster, 2)?;
+    let mut spec = Node::spec(&network, &cluster, 1)?;
     spec.secure_boot = true;
-    spec.disks = vec![Disk::medium(medium, Bus::Usb)];
-    let node = Node::switch_on(Hardware::assemble(spec)?, &cluster, 2)?;
-    node.console().wait("this is node hv2 (ID 2) of cluster home", BOOT)?;
+    spec.disks = vec![
+        Disk::medium(medium, Bus::Usb),
+        Disk::empty(install::TARGET, Bus::Nvme, install::SIZE),
+    ];
+    let mut node = Node::switch_on(Hardware::assemble(spec)?, &cluster, 1)?;
+    install::wait_installed(&mut node)?;
+    let mut hardware = node.kill();
+    hardware.pull("MEDIUM")?;
+    let node = Node::switch_on(hardware, &cluster, 1)?;
     node.wait_booted()?;
-    ensure!(checks_signatures(&node)?, "Secure Boot is off");
-    Ok(())
+    ensure!(checks_signatures(&node)?, "the medium has given it no keys");
+    let hardware = node.kill();
+    hardware.forget()?;
+    let node = Node::switch_on(hardware, &cluster, 1)?;
+    node.wait_booted()?;
+    ensure!(checks_signatures(&node)?, "the disk has given it no keys");
+    install::runs_from(&node, "nvme0n1")
 }
 
 /// A machine that no bundle on the medium is for. What it shows is written into the cluster file, its TPM alone; then the

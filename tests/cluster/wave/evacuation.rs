@@ -3,11 +3,11 @@
 
 use anyhow::{Context as _, Result, ensure};
 use trilith_tests::firmware::{Firmware, upgrade};
-use trilith_tests::lab::{Container, Lab, Spec};
-use trilith_tests::quorums::{PATIENCE, all_formed};
+use trilith_tests::lab::{Container, Lab};
+use trilith_tests::quorums::PATIENCE;
 
-use super::has_releases;
-use super::rolling::{FIRST, SECOND, follow, version};
+use super::rolling::{SECOND, follow};
+use super::with_slots;
 use crate::machines::{Machine, disk, put, virsh};
 
 /// On every node, as a medium that is only read.
@@ -22,14 +22,7 @@ const UNIT: &str = "trilith-evacuate.service";
 
 #[test]
 fn a_node_is_evacuated_before_it_restarts() -> Result<()> {
-    let lab = Lab::tied(&Spec { slots: true, ..Spec::sample()? })?;
-    has_releases(&lab)?;
-    for name in lab.names() {
-        lab.install(name, &version(FIRST)?)?;
-        lab.boot_newest(name)?;
-    }
-    all_formed(&lab)?;
-    lab.cluster().make_operator(&["--admin"])?;
+    let lab = with_slots("10m")?;
     let machines = furnish(&lab)?;
     one_that_cannot_move_is_told(&lab, &machines)?;
     a_move_that_fails_stops_the_wave(&lab, &machines)?;

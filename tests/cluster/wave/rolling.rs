@@ -12,15 +12,15 @@ use trilith_core::version::Version;
 use trilith_tests::clients::account;
 use trilith_tests::clients::writers::Writers;
 use trilith_tests::firmware::{Firmware, upgrade};
-use trilith_tests::lab::{Container, Lab, Spec};
+use trilith_tests::lab::{Container, Lab};
 use trilith_tests::quorums::{PATIENCE, all_formed, ceph};
 
-use super::{has_releases, the_order_is_right};
+use super::{the_order_is_right, with_slots};
 
 /// What nodes have from their installation, and releases that come after it.
 pub(super) const FIRST: &str = "2999.1.1-1";
 pub(super) const SECOND: &str = "2999.2.1-1";
-const BAD: &str = "2999.3.1-1";
+pub(super) const BAD: &str = "2999.3.1-1";
 
 /// How long a wave may take here, where a node that restarts takes the processors from the others.
 const LONG: Duration = Duration::from_mins(40);
@@ -29,14 +29,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_cluster_is_upgraded_while_it_is_written_to() -> Result<()> {
-    let lab = Lab::tied(&Spec { slots: true, ..Spec::sample()? })?;
-    has_releases(&lab)?;
-    for name in lab.names() {
-        lab.install(name, &version(FIRST)?)?;
-        lab.boot_newest(name)?;
-    }
-    all_formed(&lab)?;
-    lab.cluster().make_operator(&["--admin"])?;
+    let lab = with_slots("10m")?;
     let writers = Writers::start(&lab)?;
     a_wave_goes_over_all(&lab)?;
     a_failure_stops_it(&lab)?;
@@ -169,7 +162,7 @@ fn what_a_lost_node_has_set_is_taken_back(lab: &Lab) -> Result<()> {
 
 /// The node's program for Ceph hangs for as long as it may behind the order that sets noout, so that there is time to cut
 /// the power between that and what comes next.
-fn hold_after_noout(node: &Container<'_>) -> Result<()> {
+pub(super) fn hold_after_noout(node: &Container<'_>) -> Result<()> {
     let program = "/usr/lib/trilith/trilith-rados";
     let script = "#!/bin/sh\n/var/lib/trilith-lab/rados \"$@\" || exit\ncase \"$*\" in *\"osd set-group\"*) exec sleep 60;; esac\n";
     node.shell(&format!(
@@ -207,7 +200,7 @@ pub(super) fn follow(
 }
 
 /// For which hosts noout is set.
-fn noout(node: &Container<'_>) -> Result<Vec<String>> {
+pub(super) fn noout(node: &Container<'_>) -> Result<Vec<String>> {
     let dump = ceph::ask(node, "osd dump")?;
     let flags = dump["crush_node_flags"].as_object().context("no crush_node_flags")?;
     let set =
@@ -216,7 +209,7 @@ fn noout(node: &Container<'_>) -> Result<Vec<String>> {
 }
 
 /// Who holds the lock, by the agents' account.
-fn holder(node: &Container<'_>) -> Result<String> {
+pub(super) fn holder(node: &Container<'_>) -> Result<String> {
     let ask = format!(
         r#"
 from kazoo.client import KazooClient

@@ -4,6 +4,7 @@
 //! seen by the container alone and goes with it.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -13,11 +14,12 @@ use std::slice;
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{chdir, pivot_root};
 
 use super::keeper::{GROUPS, Keeper};
 use super::plan::{NodePlan, Plan};
-use super::{BUNDLE, CONSOLE, LAYER, VAR, node_folder, root_folder, slots};
+use super::{BUNDLE, CONSOLE, LAYER, VAR, node_folder, over_folder, root_folder, slots};
 
 const NONE: Option<&str> = None;
 
@@ -81,6 +83,9 @@ pub fn boot(folder: &Path, name: &str) -> Result<()> {
     let console = File::options().create(true).append(true).open(boot.here.join(CONSOLE))?;
     boot.enter_network()?;
     boot.join_group()?;
+    if slots::release(&boot.here).is_some() {
+        begin_time()?;
+    }
     let tree = boot.tools()?;
     boot.root(&tree.join("mnt"))?;
     boot.credentials_and_disks(&tree.join("run"))?;
@@ -174,8 +179,10 @@ impl Boot<'_> {
     fn layers(&self) -> Vec<PathBuf> {
         let release = slots::release(&self.here);
         let root = root_folder(self.folder, self.plan, release.as_deref());
+        let over = release.map(|release| over_folder(self.folder, &release));
+        let over = over.filter(|folder| folder.is_dir());
         let own = [self.folder.join(LAYER), root];
-        self.plan.overlay.iter().cloned().chain(own).collect()
+        over.into_iter().chain(self.plan.overlay.iter().cloned()).chain(own).collect()
     }
 
     /// Made once and kept on /var, as the initrd does it.
@@ -261,6 +268,24 @@ impl Boot<'_> {
         // Nobody waits for it here: the lab's first process inherits it.
         command.spawn().map(drop).context("cannot start systemd-nspawn")
     }
+}
+
+/// From now on this process counts from here what else is counted from the host's boot (`time_namespaces(7)`), and so does what
+/// it starts: a gate that gives a boot so much time sees one that has just begun.
+fn begin_time() -> Result<()> {
+    unshare(CloneFlags::from_bits_retain(nix::libc::CLONE_NEWTIME))
+        .context("cannot make a time namespace")?;
+    let mut offsets = String::new();
+    for (name, clock) in
+        [("monotonic", ClockId::CLOCK_MONOTONIC), ("boottime", ClockId::CLOCK_BOOTTIME)]
+    {
+        let _written = writeln!(offsets, "{name} -{} 0", clock_gettime(clock)?.tv_sec());
+    }
+    fs::write("/proc/self/timens_offsets", offsets).context("cannot set the clocks of a boot")?;
+    // By itself only what is forked is in it, and what is started here shares this process's memory until it is something else.
+    let own = File::open("/proc/self/ns/time_for_children")?;
+    setns(own, CloneFlags::from_bits_retain(nix::libc::CLONE_NEWTIME))
+        .context("cannot enter the time of a boot")
 }
 
 fn tmpfs(at: &Path) -> Result<()> {

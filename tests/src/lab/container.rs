@@ -92,7 +92,10 @@ impl<'a> Container<'a> {
         let mut command = Command::new("nsenter");
         command
             .args(["--target", &leader.to_string()])
-            .args(["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"])
+            .args([
+                "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--time", "--root",
+                "--wd",
+            ])
             .args(["--", "/usr/bin/env", "--ignore-environment", "HOME=/root", "LANG=C.UTF-8"])
             .arg(format!("TERM={}", std::env::var("TERM").unwrap_or_else(|_| "dumb".into())))
             .arg("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")

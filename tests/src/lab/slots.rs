@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use trilith_core::boot::{Name, Tries};
 use trilith_core::version::Version;
 
-use super::{Lab, VAR, node_folder};
+use super::{Lab, VAR, node_folder, over_folder};
 
 /// Where the programs lie in the node.
 const PROGRAMS: &str = "usr/lib/trilith/lab";
@@ -71,8 +71,7 @@ impl Lab {
     pub fn boot_newest(&self, name: &str) -> Result<Version> {
         let (kept, here) = (self.kept(name)?, node_folder(&self.folder, name));
         let folder = kept.join("esp").join(SYSTEMS);
-        let best = systems(&folder)?.into_iter().filter(|it| !it.is_bad());
-        let best = best.max_by_key(Name::version).context("no system is left on the ESP")?;
+        let best = self.next_boot(name)?;
         let version = best.version().context("a system without a version")?;
         let mut tried = best.clone();
         tried.tries =
@@ -83,6 +82,21 @@ impl Lab {
         fs::write(here.join(RELEASE), version.as_str())?;
         self.start(name)?;
         Ok(version)
+    }
+
+    /// Lays a file over the root of a release, for nodes that start it from now on.
+    pub fn change(&self, version: &Version, path: &str, text: &str) -> Result<()> {
+        let path = over_folder(&self.folder, version.as_str()).join(path);
+        fs::create_dir_all(path.parent().context("a file in no folder")?)?;
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The release that a node would start now, and with what tries.
+    pub fn next_boot(&self, name: &str) -> Result<Name> {
+        let best = systems(&self.kept(name)?.join("esp").join(SYSTEMS))?.into_iter();
+        best.filter(|it| !it.is_bad())
+            .max_by_key(Name::version)
+            .context("no system is left on the ESP")
     }
 
     fn kept(&self, name: &str) -> Result<PathBuf> {
