@@ -213,7 +213,7 @@ pub enum Step {
         /// Though it has failed here.
         again: bool,
     },
-    /// Take back from the updater that it is to activate, while the release is only staged.
+    /// Take the wish for it back from the updater, as long as it has not activated: what is staged stays.
     Withdraw(Version),
     /// Say in this node's word that its turn was in vain.
     Fail {
@@ -324,7 +324,9 @@ impl fmt::Display for Step {
             Self::Activate { version, again } => {
                 write!(f, "activate {version}{}", once_more(again))
             }
-            Self::Withdraw(version) => write!(f, "have the updater leave {version} staged"),
+            Self::Withdraw(version) => {
+                write!(f, "take the wish for {version} back from the updater")
+            }
             Self::Fail { wish, why } => write!(f, "say that wave {wish} failed here: {why}"),
             Self::End => f.write_str("end the turn"),
         }

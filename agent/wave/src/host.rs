@@ -91,12 +91,12 @@ async fn status() -> Result<NodeStatus, HostError> {
 /// Puts the updater's wish, if it is another one than before.
 pub(crate) fn wish(
     fetch: Option<&Fetch>,
-    (version, again): (&Version, bool),
+    (wave, version, again): (Option<u64>, &Version, bool),
     activate: bool,
 ) -> Result<(), HostError> {
     let Fetch { source, trust, trial } = fetch.ok_or(HostError::NoSource)?.clone();
     let version = version.clone();
-    let wish = Wish { version, source, trust, activate, again, back: false, trial };
+    let wish = Wish { version, source, trust, activate, again, back: false, trial, wave };
     put(&wish)
 }
 

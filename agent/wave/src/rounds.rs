@@ -269,9 +269,10 @@ impl Rounds {
         step: Step,
     ) -> Result<(), RoundError> {
         let fetch = self.settings.fetch.as_ref();
+        let wave = seen.wish.as_ref().map(|(wish, _)| wish.number);
         match step {
-            Step::Stage { version, again } => host::wish(fetch, (&version, again), false)?,
-            Step::Activate { version, again } => host::wish(fetch, (&version, again), true)?,
+            Step::Stage { version, again } => host::wish(fetch, (wave, &version, again), false)?,
+            Step::Activate { version, again } => host::wish(fetch, (wave, &version, again), true)?,
             Step::Lock => keeper.lock().await?,
             Step::Unlock => keeper.unlock().await?,
             Step::Begin(turn) => keeper.begin(&turn, seen).await?,

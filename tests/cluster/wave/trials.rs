@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use trilith_core::gate;
 use trilith_tests::firmware::{Firmware, upgrade};
 use trilith_tests::lab::Lab;
-use trilith_tests::quorums::all_formed;
+use trilith_tests::quorums::{PATIENCE, all_formed};
 
 use super::rolling::{BAD, FIRST, SECOND, follow, holder, noout, version};
 use super::with_slots;
@@ -63,8 +63,9 @@ fn a_release_fails(lab: &Lab, release: &str, why: &str) -> Result<Vec<String>> {
     let kept = node.shell(&format!("cat {}/{}", gate::FOLDER, gate::FAILED))?;
     println!("{failed} remembers: {kept}");
     ensure!(kept.contains(why), "{kept}");
-    node.until("nothing of its turn is left", trilith_tests::quorums::PATIENCE, || {
-        ensure!(noout(&node)?.is_empty() && holder(&node)? == "none");
+    let coordinator = lab.node("n1")?;
+    coordinator.until("nothing of its turn is left", PATIENCE, || {
+        ensure!(noout(&coordinator)?.is_empty() && holder(&coordinator)? == "none");
         Ok(())
     })?;
     ensure!(upgrade(lab, &["--abort", "--detach"])?.contains("is aborted"));

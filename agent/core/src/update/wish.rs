@@ -33,6 +33,9 @@ pub struct Wish {
     /// How long the node may take to prove it, in seconds.
     #[serde(default = "trial")]
     pub trial: u64,
+    /// The number of the wave for which it is wished; `None`: somebody wishes it of this node alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wave: Option<u64>,
 }
 
 impl Wish {

@@ -17,9 +17,10 @@ pub fn next(me: NodeId, view: &View) -> Next {
     {
         return next;
     }
-    let Some(wish) = view.wish.as_ref().filter(|wish| wish.state != Asked::Aborted) else {
-        return unlocked(me, view, Next::Rest);
-    };
+    let Some(wish) = &view.wish else { return unlocked(me, view, Next::Rest) };
+    if wish.state == Asked::Aborted {
+        return unlocked(me, view, aborted(member, wish));
+    }
     if let Some(turn) = view.turn.as_ref().filter(|turn| turn.node == me) {
         return prepare(me, view, wish, turn);
     }
@@ -48,6 +49,17 @@ pub(super) fn locked(me: NodeId, view: &View, step: Step) -> Next {
         Some(holder) if holder == me => Next::Do(step),
         None => Next::Do(Step::Lock),
         Some(holder) => Next::Wait(vec![problem("lock", format!("node {holder} has it"))]),
+    }
+}
+
+/// What is left to do for a wave that is none any more: the updater fetches nothing for it. What somebody else wishes of it
+/// stays.
+fn aborted(member: &Member, wish: &Wish) -> Next {
+    match &member.word {
+        Some(word) if word.told_for == Some(wish.number) && word.activates == Some(false) => {
+            Next::Do(Step::Withdraw(wish.version.clone()))
+        }
+        _ => Next::Rest,
     }
 }
 

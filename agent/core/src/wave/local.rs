@@ -60,6 +60,7 @@ impl Local {
             boot: self.boot.clone(),
             work: wish.map(|wish| work(&updater, wish)).unwrap_or_default(),
             activates: Some(activates(self.told.as_ref(), &updater)),
+            told_for: self.told.as_ref().and_then(|told| told.wave),
             staged: updater.staged,
             moving: self
                 .mover
@@ -210,6 +211,7 @@ mod tests {
                 again: false,
                 back: false,
                 trial: 900,
+                wave: Some(4),
             });
             Local { told, ..local(false, false, updater) }.word(Some(&wish()), None).unwrap()
         };
@@ -219,6 +221,7 @@ mod tests {
         assert_eq!(word(None, "{wished: '2', doing: activate 2}").activates, Some(true));
         let heard = word(None, "{staged: '2', failed: 'no answer; again in 60 s'}");
         assert_eq!((heard.activates, heard.work), (Some(false), Work::Idle));
+        assert_eq!((word(Some(false), "").told_for, heard.told_for), (Some(4), None));
     }
 
     #[test]

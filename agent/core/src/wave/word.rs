@@ -64,6 +64,9 @@ pub struct Word {
     /// release does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activates: Option<bool>,
+    /// The number of the wave for which its updater is told of a release; `None`: it is told of none, or by somebody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_for: Option<u64>,
     /// What becomes of its machines in the wave.
     #[serde(default, skip_serializing_if = "Work::is_idle")]
     pub moving: Work,

@@ -83,6 +83,9 @@ proptest! {
             happen(&mut world, event);
         }
         world.settle();
+        if world.wish.as_ref().is_some_and(|wish| wish.state == Asked::Aborted) {
+            prop_assert!(world.nodes.values().all(|it| it.word.told_for.is_none()), "{world:#?}");
+        }
         world.say(&Command::Resume);
         world.say(&upgrade(NEW, true));
         world.settle();

@@ -88,6 +88,7 @@ impl World {
             staged: None,
             work: Work::Idle,
             activates: Some(false),
+            told_for: None,
             moving: Work::Idle,
             failed: Vec::new(),
             vain: None,
@@ -267,7 +268,10 @@ impl World {
         let holds = self.lock == Some(node);
         let same = holds && self.turn == seen.turn;
         match step {
-            Step::Stage { version, .. } => self.get(node).word.staged = Some(version),
+            Step::Stage { version, .. } => {
+                let word = &mut self.get(node).word;
+                (word.staged, word.told_for) = (Some(version), seen.wish.map(|it| it.number));
+            }
             Step::Lock if self.lock.is_none() => self.lock = Some(node),
             Step::Unlock if holds => self.lock = None,
             Step::Begin(turn) if same && self.turn.is_none() && self.wish == seen.wish => {
@@ -288,7 +292,10 @@ impl World {
                 }
             }
             Step::Activate { .. } if same => self.get(node).tell(true),
-            Step::Withdraw(_) => self.get(node).tell(false),
+            Step::Withdraw(_) => {
+                self.get(node).tell(false);
+                self.get(node).word.told_for = None;
+            }
             Step::Fail { wish, why } => self.get(node).word.vain = Some(Vain { wish, why }),
             Step::End if same => self.turn = None,
             _ => {}
@@ -331,6 +338,7 @@ impl World {
         // The wish lay in memory.
         it.updater = Updater::Rests;
         it.tell(false);
+        it.word.told_for = None;
         // They end with it; after the wave's own restart there are none.
         self.hosts(node).clear();
         if self.lock == Some(node) {
