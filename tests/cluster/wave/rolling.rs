@@ -20,7 +20,7 @@ use super::{the_order_is_right, with_slots};
 /// What nodes have from their installation, and releases that come after it.
 pub(super) const FIRST: &str = "2999.1.1-1";
 pub(super) const SECOND: &str = "2999.2.1-1";
-pub(super) const BAD: &str = "2999.3.1-1";
+const BAD: &str = "2999.3.1-1";
 
 /// How long a wave may take here, where a node that restarts takes the processors from the others.
 const LONG: Duration = Duration::from_mins(40);

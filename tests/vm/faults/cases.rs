@@ -178,7 +178,11 @@ fn node() -> Vec<Case> {
     vec![
         from(Start::Plain, case("ESP full", Fault::Refused(FILL_ESP, "are free"), Ends::Old)),
         // It is staged: what is missing is room to write down what the node is part of.
-        case("/var full", Fault::Refused(FILL_VAR, "make room in /var"), Ends::Old),
+        case("/var full", Fault::Refused(FILL_VAR, "No space left"), Ends::Old),
+        from(
+            Start::Plain,
+            case("/var: no room", Fault::Refused(CROWD_VAR, "make room"), Ends::Old),
+        ),
     ]
 }
 
@@ -260,6 +264,11 @@ const NO_ROOT: &str = "roothash=000000000000000000000000000000000000000000000000
 const FILL_ESP: &str = r"set -e
     free=$(df --output=avail --block-size=1M /run/test-esp | tail -n 1)
     dd if=/dev/zero of=/run/test-esp/fill bs=1M count=$((free - 8)) status=none";
+
+/// Leaves less than a system.
+const CROWD_VAR: &str = r"set -e
+    free=$(($(stat -f -c '%a*%S' /var)))
+    fallocate -l $((free - (32 << 20))) /var/fill";
 
 /// Leaves nothing, not even what only root may use.
 const FILL_VAR: &str = r#"size=$(($(stat -f -c '%f*%S' /var))) number=0
