@@ -314,9 +314,9 @@ impl Case<'_> {
 
     /// The system is put together in /var, beside the one that runs.
     fn fits_into_var(&self) -> Result<(), String> {
-        let is_ours = |it: &&System| it.root.as_ref() == Some(self.running);
-        let running = self.disk.esp.systems.iter().filter(is_ours).map(|it| it.size).max();
-        let need = self.next.uki.size + running.unwrap_or_default() + NOTES;
+        let runs = |it: &&System| it.root.as_ref() == Some(self.running);
+        let old = self.disk.esp.systems.iter().filter(runs).map(|it| it.size).max();
+        let need = self.next.uki.size + old.unwrap_or_default() + NOTES;
         match self.room {
             Some(room) if room < need => Err(format!(
                 "its system is put together in /var, which needs {need} bytes there, and {room} are free: make room in /var"

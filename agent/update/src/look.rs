@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -14,6 +15,9 @@ use trilith_metal::mounted::{self, Mounted, Way};
 use trilith_metal::{esp, slot, table};
 
 use crate::memory::{FOLDER, Memory};
+
+/// What a file's blocks are counted in, whatever its file system has (stat(3type), `st_blocks`).
+const BLOCK: u64 = 512;
 
 /// This machine.
 pub(crate) struct Machine {
@@ -86,12 +90,12 @@ pub(crate) fn device(disk: &Device, number: u32) -> Result<PathBuf> {
     device.with_context(|| format!("partition {number} of {} is not there", disk.name))
 }
 
-/// How many bytes may come into a folder, with what is in it: that is what is overwritten.
+/// How many bytes may come into a folder, with what its files take: they are overwritten.
 fn room(folder: &Path) -> Result<u64> {
     let mut room = mounted::free(folder)?;
     let entries = fs::read_dir(folder);
     for entry in entries.with_context(|| format!("cannot list {}", folder.display()))? {
-        room += entry.and_then(|entry| entry.metadata())?.len();
+        room += entry.and_then(|entry| entry.metadata())?.blocks() * BLOCK;
     }
     Ok(room)
 }
@@ -123,12 +127,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_the_folder_is_room_as_well() {
+    fn holes_in_what_was_fetched_are_no_room() {
         let folder = tempfile::tempdir().unwrap();
         let file = fs::File::create(folder.path().join("uki")).unwrap();
-        // Without blocks, so that it takes nothing away.
         file.set_len(1 << 40).unwrap();
-        let room = room(folder.path()).unwrap();
-        assert!(room > 1 << 40, "{room}");
+        let (room, free) = (room(folder.path()).unwrap(), mounted::free(folder.path()).unwrap());
+        assert!(room < free + (1 << 39), "{room} of {free}");
     }
 }
