@@ -105,11 +105,21 @@ impl Peers {
         }
         while let Some(answer) = asking.join_next().await {
             let (node, answer) = answer?;
-            // Who is silent has nothing.
-            let shared = answer.and_then(|text| read(&text)).unwrap_or_default();
+            let shared = answer.and_then(|text| read(&text));
+            let shared = shared.unwrap_or_else(|error| self.silent(&node, &error));
             self.heard(node, shared);
         }
         Ok(())
+    }
+
+    /// Who is silent has nothing. That is told once, and again only if it had something meanwhile.
+    fn silent(&self, node: &Node, error: &anyhow::Error) -> Shared {
+        let nothing = Shared::default();
+        let is_known = self.change(node.id, |it| it.shared == nothing).unwrap_or_default();
+        if !is_known {
+            eprintln!("{} does not say what it has: {error:#}", node.name);
+        }
+        nothing
     }
 
     fn heard(&self, node: Node, shared: Shared) {
