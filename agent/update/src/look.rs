@@ -90,14 +90,19 @@ pub(crate) fn device(disk: &Device, number: u32) -> Result<PathBuf> {
     device.with_context(|| format!("partition {number} of {} is not there", disk.name))
 }
 
-/// How many bytes may come into a folder, with what its files take: they are overwritten.
+/// How many bytes may come into a folder: those that are free, and what is overwritten.
 fn room(folder: &Path) -> Result<u64> {
-    let mut room = mounted::free(folder)?;
+    Ok(mounted::free(folder)? + taken(folder)?)
+}
+
+/// How many bytes the files of a folder take. Holes take none.
+fn taken(folder: &Path) -> Result<u64> {
+    let mut taken = 0;
     let entries = fs::read_dir(folder);
     for entry in entries.with_context(|| format!("cannot list {}", folder.display()))? {
-        room += entry.and_then(|entry| entry.metadata())?.blocks() * BLOCK;
+        taken += entry.and_then(|entry| entry.metadata())?.blocks() * BLOCK;
     }
-    Ok(room)
+    Ok(taken)
 }
 
 fn running() -> Result<Option<RootHash>> {
@@ -124,14 +129,21 @@ fn failed() -> Result<FailedList> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
     use super::*;
 
     #[test]
-    fn holes_in_what_was_fetched_are_no_room() {
+    fn what_was_fetched_is_room_but_for_its_holes() {
+        const MIB: usize = 1 << 20;
         let folder = tempfile::tempdir().unwrap();
         let file = fs::File::create(folder.path().join("uki")).unwrap();
         file.set_len(1 << 40).unwrap();
-        let (room, free) = (room(folder.path()).unwrap(), mounted::free(folder.path()).unwrap());
-        assert!(room < free + (1 << 39), "{room} of {free}");
+        assert!(taken(folder.path()).unwrap() < MIB as u64);
+        file.write_all_at(&vec![1; MIB], 1 << 30).unwrap();
+        file.sync_all().unwrap();
+        let taken = taken(folder.path()).unwrap();
+        assert!((MIB..2 * MIB).contains(&usize::try_from(taken).unwrap()), "{taken}");
+        assert!(room(folder.path()).unwrap() >= taken);
     }
 }
